@@ -1,0 +1,2 @@
+//! DocBrain.
+fn main() {}
