@@ -1,1 +1,33 @@
-//! DocBrain.
+//! The domain of DocBrain: what every service shares.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`answer`] | passages and a question in, a cited answer out |
+//! | [`chat`] | the one client for OpenAI-compatible chat models |
+//! | [`embed`] | text to vectors: the built-in model or an OpenAI-compatible endpoint |
+//! | [`env`] | every environment variable, named once |
+//! | [`ids`] | typed identifiers |
+//! | [`lexical`] | text to weighted terms: the BM25 arm's analysis |
+//! | [`openai`] | connecting, retrying and failing: shared by the clients of model servers |
+//! | [`models`] | which models an installation uses |
+//! | [`provision`] | a custom resource's spec to rows in Postgres |
+//! | [`retrieve`] | a question to ranked passages |
+//! | [`store`] | all SQL |
+//! | [`telemetry`] | logs and metrics |
+//!
+//! Invariants: this crate knows neither axum nor a Kubernetes client; SQL stands only in [`store`];
+//! prompt building, text analysis and score fusion do no IO.
+#![warn(missing_docs)]
+
+pub mod answer;
+pub mod chat;
+pub mod embed;
+pub mod env;
+pub mod ids;
+pub mod lexical;
+pub mod models;
+pub mod openai;
+pub mod provision;
+pub mod retrieve;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,165 @@
+//! The benchmark itself: stub and product started, documents ingested, questions asked, budgets judged.
+
+mod corpus;
+mod process;
+mod server;
+mod steps;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::corpus::Corpus;
+use self::process::Process;
+use self::server::{Embeddings, Server};
+use self::steps::{Chat, Windows};
+use crate::machine::{Machine, memory_mib};
+use crate::report::{Budget, Report, Row, Table, number, write_block};
+use crate::stub;
+
+/// Different questions asked, in turn: more than a cache would remember, or a window of the benchmark asks.
+const QUESTIONS: usize = 20_000;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The product's program; `docbrain-ingest` is expected beside it.
+    #[arg(long, default_value = "target/release/docbrain")]
+    binary: PathBuf,
+    /// Markdown page that gets the result, between `<!-- bench:begin -->` and `<!-- bench:end -->`.
+    #[arg(long)]
+    docs: Option<PathBuf>,
+    /// Folders to ingest instead of the project's own pages and generated text.
+    #[arg(long)]
+    corpus: Vec<PathBuf>,
+    /// A tenth of the text and shorter windows: to see that everything works, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Leave out what needs the built-in embedding model.
+    #[arg(long)]
+    no_model: bool,
+}
+
+/// Measures everything, prints the result and writes it into the page.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Leaving by an error drops, and thereby stops, what was started.
+    let report = tokio::select! {
+        report = measure(&options) => report?,
+        _ = terminate.recv() => bail!("stopped by SIGTERM"),
+        _ = tokio::signal::ctrl_c() => bail!("stopped by Ctrl-C"),
+    };
+    println!("\n{report}");
+    if let Some(page) = &options.docs {
+        write_block(page, "bench", &report.to_string())?;
+        println!("written to {}", page.display());
+    }
+    Ok(())
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Report> {
+    let machine = Machine::read();
+    let corpus = if options.corpus.is_empty() {
+        Corpus::own(Path::new("."), if options.quick { 1_200_000 } else { 12_000_000 })?
+    } else {
+        Corpus::of_folders(&options.corpus)?
+    };
+    let questions = corpus.questions(QUESTIONS);
+    if questions.is_empty() {
+        bail!("the corpus holds no text document to make questions of");
+    }
+    let windows = if options.quick { Windows::QUICK } else { Windows::FULL };
+    let (stub, model_url) = start_stub()?;
+
+    say("model server alone");
+    let ceilings = steps::ceilings(&model_url, &questions, windows).await?;
+
+    say("product with stub embeddings: start");
+    let server = Server::start(&options.binary, &model_url, stub.id(), Embeddings::Stub(&model_url)).await?;
+    server.rest().await?;
+    let rest_before = memory_mib(server.process_id())?;
+    say(&format!("ingest {}", corpus.description));
+    let ingestion = steps::ingest(&server, &corpus).await?;
+    server.rest().await?;
+    let mut chats = Vec::new();
+    for chat in Chat::ALL {
+        say(&format!("chat, {}", chat.name));
+        chats.push(steps::chat(&server, chat, &questions, windows).await?);
+    }
+    server.rest().await?;
+    let rest_after = memory_mib(server.process_id())?;
+    drop(server);
+
+    let built_in = if options.no_model {
+        Err(anyhow::anyhow!("left out by --no-model"))
+    } else {
+        say("product with the built-in model");
+        steps::built_in_memory(&options.binary, &model_url, stub.id(), &questions).await
+    };
+
+    let mut rows = steps::chat_rows(&chats, &ceilings);
+    rows.push(ingestion.row());
+    let memory = Budget::AtMost(120.0, "MiB");
+    let what = "memory at rest, server with the model loaded (PSS)";
+    rows.push(match built_in {
+        Ok(mib) => Row::measured(what, memory, mib, "after 20 questions"),
+        Err(reason) => Row::not_measured(what, memory, format!("{reason:.200}").replace(['\n', '|'], " ")),
+    });
+
+    Ok(Report {
+        conditions: vec![
+            format!("Machine: {machine}; load generator, model server, product and Postgres share it"),
+            format!("Command: `{}`{}", command_line(), if options.quick { " (quick: not for quoting)" } else { "" }),
+            format!("Date: {}, commit {}", chrono::Utc::now().format("%Y-%m-%d %H:%M UTC"), commit()),
+            format!("Corpus: {}", corpus.description),
+            format!(
+                "Server process at rest with stub embeddings: {} MiB before the ingestion, {} MiB after all chats (PSS)",
+                number(rest_before),
+                number(rest_after)
+            ),
+        ],
+        rows,
+        tables: vec![
+            steps::chat_table(&chats),
+            Table {
+                title: "The load generator against the model server alone: above this nothing can be measured here.",
+                columns: steps::CEILING_COLUMNS,
+                rows: ceilings.table(),
+            },
+            ingestion.table(),
+        ],
+    })
+}
+
+/// Starts this program as a model server of its own, so that its CPU time is told apart and it has the threads it needs.
+fn start_stub() -> anyhow::Result<(Process, String)> {
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let mut stub = Process::start(Command::new(program).args(["stub", "--port", "0"]).stdout(Stdio::piped()))?;
+    let stdout = stub.child().stdout.take().context("the model server has no output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).context("failed to read from the model server")?;
+    let url = line.trim().strip_prefix(stub::READY).with_context(|| format!("the model server said: {line}"))?;
+    Ok((stub, url.to_owned()))
+}
+
+fn say(what: &str) {
+    println!("- {what}");
+}
+
+fn command_line() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The checkout's short commit id, with a mark when files differ from it.
+fn commit() -> String {
+    let described = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
+    described
+        .ok()
+        .filter(|output| output.status.success())
+        .map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,290 @@
+//! The product under test: its process, and the part of its API that the benchmark uses.
+
+use std::fs::{self, File, Permissions};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use reqwest::Client;
+use reqwest::multipart::{Form, Part};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::corpus::{Corpus, Document};
+use super::process::Process;
+use crate::machine::{Watched, postmaster_below};
+
+#[path = "../../../core/src/env.rs"]
+#[expect(dead_code, reason = "TEMPORARY")]
+mod env;
+
+/// Guards a server that exists for minutes on the loopback interface.
+const TOKEN: &str = "docbrain-bench-admin-token-for-one-run";
+/// The chatbot that the first start creates.
+const CHATBOT: &str = "demo";
+const READY_LIMIT: Duration = Duration::from_mins(3);
+const RUN_LIMIT: Duration = Duration::from_mins(15);
+const POLL: Duration = Duration::from_millis(50);
+/// Documents go up in requests of about this many bytes. Each request is a run of its own, and one run of many documents is measured.
+const UPLOAD_BYTES: usize = 32_000_000;
+
+/// Which embeddings the product uses.
+#[derive(Clone, Copy)]
+pub(super) enum Embeddings<'a> {
+    /// From the model server at this base URL.
+    Stub(&'a str),
+    /// From the built-in model.
+    BuiltIn,
+}
+
+pub(super) struct Server {
+    // Dropped in this order: the folder goes after the process that uses it.
+    process: Process,
+    folder: TempDir,
+    base_url: String,
+    client: Client,
+    stub: u32,
+}
+
+/// How a run of ingestion stands.
+#[derive(Debug, Deserialize)]
+struct Run {
+    state: RunState,
+    /// Why it failed.
+    reason: Option<String>,
+    documents_indexed: u64,
+    documents_failed: u64,
+    /// Written by this run.
+    chunks: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RunState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    run_id: String,
+}
+
+/// What an ingestion came to.
+pub(super) struct Ingested {
+    pub(super) documents: u64,
+    pub(super) failed: u64,
+    pub(super) chunks: u64,
+    /// From the first upload to the end of the last run, as a client sees it.
+    pub(super) elapsed: Duration,
+}
+
+impl Server {
+    /// Starts `docbrain up` in a new home folder and waits until it is ready. `stub` also answers chats.
+    pub(super) async fn start(binary: &Path, chat_url: &str, stub: u32, embeddings: Embeddings<'_>) -> anyhow::Result<Self> {
+        if !binary.is_file() {
+            bail!("there is no program {}; build it with `cargo build --release --bins`, or name it by --binary", binary.display());
+        }
+        let folder = tempfile::Builder::new()
+            .prefix("docbrain-bench-")
+            // Postgres may run under another user than this program, and has to get through to its data.
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .context("failed to make a temporary folder")?;
+        let log = File::create(folder.path().join("server.log")).context("failed to make the log file")?;
+        let port = free_port()?;
+        let mut command = Command::new(binary);
+        command
+            .args(["up", "--port", &port.to_string(), "--home"])
+            .arg(folder.path().join("home"))
+            .envs([(env::ADMIN_TOKEN, TOKEN), (env::CHAT_BASE_URL, chat_url), (env::CHAT_MODEL, crate::stub::CHAT_MODEL)])
+            .env(env::CHAT_API_KEY, "stub")
+            .env_remove(env::DATABASE_URL)
+            .env_remove(env::EMBEDDING_BASE_URL)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("failed to share the log file")?)
+            .stderr(log);
+        if let Embeddings::Stub(url) = embeddings {
+            command
+                .envs([(env::EMBEDDING_BASE_URL, url), (env::EMBEDDING_MODEL, crate::stub::EMBEDDING_MODEL)])
+                .env(env::EMBEDDING_API_KEY, "stub");
+        }
+        let client = Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().context("failed to make a client")?;
+        let process = Process::start(&mut command)?;
+        let mut server = Self { process, folder, base_url: format!("http://127.0.0.1:{port}"), client, stub };
+        server.ready().await?;
+        Ok(server)
+    }
+
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let url = format!("{}/readyz", self.base_url);
+        while !self.client.get(&url).send().await.is_ok_and(|reply| reply.status().is_success()) {
+            if !self.process.is_running() {
+                bail!("the server ended before it was ready; its last words:\n{}", self.last_words());
+            }
+            if begun.elapsed() > READY_LIMIT {
+                bail!("{url} did not answer 200 within {} s; the server said:\n{}", READY_LIMIT.as_secs(), self.last_words());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    pub(super) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(super) fn watched(&self) -> Watched {
+        Watched { product: self.process.id(), postmaster: postmaster_below(self.folder.path()), stub: self.stub }
+    }
+
+    /// Waits until the product has been idle for two seconds, at most one minute; returns whether it came to rest.
+    pub(super) async fn rest(&self) -> anyhow::Result<bool> {
+        const IDLE_SHARE: f64 = 0.03;
+        let watched = self.watched();
+        let mut before = watched.cpu_times()?;
+        let mut idle = 0;
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = watched.cpu_times()?;
+            let used = now.since(before);
+            idle = if (used.product + used.postgres).as_secs_f64() < IDLE_SHARE { idle + 1 } else { 0 };
+            if idle == 2 {
+                return Ok(true);
+            }
+            before = now;
+        }
+        Ok(false)
+    }
+
+    /// Uploads all documents and follows their runs to the end.
+    pub(super) async fn ingest(&self, corpus: &Corpus) -> anyhow::Result<Ingested> {
+        let begun = Instant::now();
+        let mut runs = Vec::new();
+        for batch in batches(&corpus.documents) {
+            runs.push(self.upload(batch).await?);
+        }
+        let mut total = Ingested { documents: 0, failed: 0, chunks: 0, elapsed: Duration::ZERO };
+        for id in runs {
+            let run = self.follow(&id, begun).await?;
+            total.documents += run.documents_indexed;
+            total.failed += run.documents_failed;
+            total.chunks += run.chunks;
+        }
+        total.elapsed = begun.elapsed();
+        Ok(total)
+    }
+
+    async fn upload(&self, documents: &[Document]) -> anyhow::Result<String> {
+        let mut form = Form::new().text("chatbot", CHATBOT);
+        for document in documents {
+            form = form.part("file", Part::bytes(document.bytes.clone()).file_name(document.name.clone()));
+        }
+        let request = self.client.post(format!("{}/document/ingest", self.base_url)).bearer_auth(TOKEN).multipart(form);
+        let accepted: Accepted = reply(request).await.context("failed to upload documents")?;
+        Ok(accepted.run_id)
+    }
+
+    async fn follow(&self, id: &str, begun: Instant) -> anyhow::Result<Run> {
+        loop {
+            let request = self.client.get(format!("{}/runs/{id}", self.base_url)).bearer_auth(TOKEN);
+            let run: Run = reply(request).await.with_context(|| format!("failed to follow run {id}"))?;
+            match run.state {
+                RunState::Succeeded => return Ok(run),
+                RunState::Failed => bail!("run {id} failed: {}", run.reason.unwrap_or_default()),
+                RunState::Queued | RunState::Running => {}
+            }
+            if begun.elapsed() > RUN_LIMIT {
+                bail!("run {id} has not ended after {} s; the server said:\n{}", RUN_LIMIT.as_secs(), self.last_words());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(super) fn chat_url(&self) -> String {
+        format!("{}/conversation/chat", self.base_url)
+    }
+
+    /// The request that asks the demo chatbot.
+    pub(super) fn chat_body(question: &str) -> String {
+        serde_json::json!({"chatbot": CHATBOT, "message": question}).to_string()
+    }
+
+    pub(super) const fn token() -> &'static str {
+        TOKEN
+    }
+}
+
+/// The body of a successful reply; of another one, an error with its text.
+async fn reply<T: serde::de::DeserializeOwned>(request: reqwest::RequestBuilder) -> anyhow::Result<T> {
+    let reply = request.send().await.context("the request failed")?;
+    let (status, text) = (reply.status(), reply.text().await.context("the reply broke off")?);
+    if !status.is_success() {
+        bail!("status {status}: {text:.500}");
+    }
+    serde_json::from_str(&text).with_context(|| format!("the reply has another form than expected: {text:.500}"))
+}
+
+/// Neighbouring documents in groups of about [`UPLOAD_BYTES`], at least one in each.
+fn batches(documents: &[Document]) -> Vec<&[Document]> {
+    let mut batches = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (at, document) in documents.iter().enumerate() {
+        if at > from && bytes + document.bytes.len() > UPLOAD_BYTES {
+            batches.push(&documents[from..at]);
+            (from, bytes) = (at, 0);
+        }
+        bytes += document.bytes.len();
+    }
+    batches.push(&documents[from..]);
+    batches
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_document_once_within_the_limit() {
+        let document = |size| Document { name: String::new(), bytes: vec![0; size] };
+        let documents: Vec<Document> = [33_000_000, 1, 20_000_000, 13_000_000, 10, 32_000_000].map(document).into();
+        let sizes: Vec<Vec<usize>> =
+            batches(&documents).iter().map(|batch| batch.iter().map(|document| document.bytes.len()).collect()).collect();
+        assert_eq!(sizes, [vec![33_000_000], vec![1, 20_000_000], vec![13_000_000, 10], vec![32_000_000]]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_binary_is_named_with_what_to_do() {
+        let missing = Path::new("/no/such/docbrain");
+        let error = Server::start(missing, "http://127.0.0.1:1/v1", 0, Embeddings::BuiltIn).await.err().unwrap();
+        assert!(error.to_string().contains("/no/such/docbrain") && error.to_string().contains("cargo build"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_early_is_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("docbrain");
+        fs::write(&program, "#!/bin/sh\necho no space left >&2\nexit 3\n").unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let error = Server::start(&program, "http://127.0.0.1:1/v1", 0, Embeddings::BuiltIn).await.err().unwrap();
+        assert!(error.to_string().contains("no space left"), "{error}");
+    }
+}

@@ -1,0 +1,235 @@
+//! Answers without a chat model: the best sentences of the passages, word for word.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::ops::Range;
+
+use super::markdown::{Unit, UnitKind, units};
+use super::relevance::{coverage, terms};
+use super::{Answer, AnswerKind, BotProfile, Citation, fallback};
+use crate::chat::TokenUsage;
+use crate::embed::{EmbedError, Embedder};
+use crate::lexical::Term;
+use crate::retrieve::Passage;
+
+/// Passages looked at, candidates compared with the question by meaning, and quotes given, at most.
+const PASSAGES: usize = 5;
+const CANDIDATES: usize = 24;
+const QUOTES: usize = 3;
+/// What a quote's score is made of: its meaning, its words, and its passage's retrieval score.
+const MEANING: f32 = 0.5;
+const WORDS: f32 = 0.25;
+const PASSAGE: f32 = 0.25;
+/// A further quote's score must be this share of the best one's.
+const NEAR_THE_BEST: f32 = 0.8;
+/// Two quotes with a cosine above this say the same.
+const SAME_MEANING: f32 = 0.85;
+/// Characters of a candidate that are compared with the question.
+const COMPARED: usize = 400;
+/// A sentence shorter than this (in characters) is quoted with the next one.
+const SHORT: usize = 60;
+/// First words of a sentence that cannot stand without the one before it.
+const LEANING: [&str; 12] = [
+    "it", "this", "that", "these", "those", "they", "such", "however", "therefore", "instead", "also", "otherwise",
+];
+
+/// Some neighbouring units of one passage.
+#[derive(Clone, Debug, PartialEq)]
+struct Quote {
+    passage: usize,
+    units: Range<usize>,
+}
+
+/// Quotes what answers `question` best.
+pub(super) async fn answer(
+    question: &str,
+    passages: &[Passage],
+    bot: &BotProfile,
+    embedder: &dyn Embedder,
+) -> Result<Answer, EmbedError> {
+    let passages = &passages[..passages.len().min(PASSAGES)];
+    let units: Vec<Vec<Unit>> = passages.iter().map(|passage| units(&passage.text)).collect();
+    let candidates = candidates(&terms(question), passages, &units);
+    if candidates.is_empty() {
+        return Ok(fallback(bot, TokenUsage::default()));
+    }
+    let mut texts = vec![question.to_owned()];
+    texts.extend(candidates.iter().map(|(quote, _)| compared(quote, passages, &units)));
+    let vectors = embedder.embed(&texts).await?;
+    let (asked, told) = vectors.split_first().expect("as many vectors as texts");
+    let scored: Vec<Scored> = candidates
+        .into_iter()
+        .zip(told)
+        .map(|((quote, words), vector)| Scored {
+            score: MEANING * cosine(asked, vector)
+                + WORDS * words
+                + PASSAGE * passages[quote.passage].score,
+            quote,
+            vector,
+        })
+        .collect();
+    let quotes = choose(scored).into_iter().map(|quote| whole(quote, &units)).collect();
+    Ok(compose(in_reading_order(quotes, passages), passages, &units))
+}
+
+/// The passage's words that best support what was just said; for the citation of a written answer.
+pub(super) fn support(said: &str, passage: &Passage) -> String {
+    let last = said.trim_end_matches(|c: char| !c.is_alphanumeric());
+    let claim = last.rsplit(['\n', '.', '!', '?']).find(|part| !part.trim().is_empty());
+    let claim = terms(claim.unwrap_or_default());
+    let units = units(&passage.text);
+    let shares = |unit: &Unit| coverage(&claim, &terms(&unit.text));
+    let best = units.iter().rev().max_by(|a, b| shares(a).total_cmp(&shares(b)));
+    best.map_or_else(|| passage.text.trim().to_owned(), |unit| unit.text.clone())
+}
+
+/// The quotes worth comparing by meaning, each with the share of the question's words it holds.
+fn candidates(
+    question: &BTreeSet<Term>,
+    passages: &[Passage],
+    units: &[Vec<Unit>],
+) -> Vec<(Quote, f32)> {
+    let mut all: Vec<(Quote, f32)> = Vec::new();
+    for (passage, units) in units.iter().enumerate() {
+        for (at, unit) in units.iter().enumerate() {
+            let from = if unit.kind == UnitKind::Block { introduction(units, at) } else { at };
+            let text: String = units[from..=at].iter().flat_map(|unit| [&unit.text, "\n"]).collect();
+            let words = coverage(question, &terms(&text));
+            all.push((Quote { passage, units: from..at + 1 }, words));
+        }
+    }
+    let promise = |(quote, words): &(Quote, f32)| {
+        // A passage's first sentence tells what it is about.
+        let opens = if quote.units.start == 0 { 0.2 } else { 0.0 };
+        words + passages[quote.passage].score + opens
+    };
+    all.sort_by(|a, b| promise(b).total_cmp(&promise(a)));
+    all.truncate(CANDIDATES);
+    all
+}
+
+/// Where the sentence that introduces the block at `at` stands, or `at` if nothing does.
+fn introduction(units: &[Unit], at: usize) -> usize {
+    match at.checked_sub(1).map(|before| &units[before]) {
+        Some(before) if before.kind == UnitKind::Sentence && before.paragraph + 1 == units[at].paragraph => at - 1,
+        _ => at,
+    }
+}
+
+/// What of a quote is compared with the question: its words under the name of their place.
+fn compared(quote: &Quote, passages: &[Passage], units: &[Vec<Unit>]) -> String {
+    let passage = &passages[quote.passage];
+    let mut text = passage.heading_path.last().unwrap_or(&passage.title).clone();
+    for unit in &units[quote.passage][quote.units.clone()] {
+        let _ = write!(text, "\n{}", unit.text);
+    }
+    text.chars().take(COMPARED).collect()
+}
+
+struct Scored<'a> {
+    score: f32,
+    quote: Quote,
+    vector: &'a [f32],
+}
+
+/// The best quotes that say different things.
+fn choose(mut scored: Vec<Scored>) -> Vec<Quote> {
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let enough = scored.first().map_or(0.0, |best| best.score * NEAR_THE_BEST);
+    let mut chosen: Vec<Scored> = Vec::new();
+    for next in scored {
+        let known = chosen.iter().any(|other| cosine(other.vector, next.vector) > SAME_MEANING);
+        if next.score >= enough && !known && chosen.len() < QUOTES {
+            chosen.push(next);
+        }
+    }
+    chosen.into_iter().map(|scored| scored.quote).collect()
+}
+
+/// Widens a quote to what it needs to be understood.
+fn whole(mut quote: Quote, units: &[Vec<Unit>]) -> Quote {
+    let units = &units[quote.passage];
+    let first = &units[quote.units.start];
+    let first_word = first.text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase();
+    let leans = LEANING.contains(&first_word.as_str());
+    if leans && quote.units.start > 0 && units[quote.units.start - 1].paragraph == first.paragraph {
+        quote.units.start -= 1;
+    }
+    let last = &units[quote.units.end - 1];
+    if let Some(next) = units.get(quote.units.end) {
+        let same = next.paragraph == last.paragraph;
+        let introduces = last.text.ends_with(':') && next.kind == UnitKind::Block;
+        let short = same && last.kind == UnitKind::Sentence && last.text.chars().count() < SHORT;
+        if introduces || short {
+            quote.units.end += 1;
+        }
+    }
+    quote
+}
+
+/// Quotes of one document together and by position, documents by rank; overlapping ones joined.
+fn in_reading_order(mut quotes: Vec<Quote>, passages: &[Passage]) -> Vec<Quote> {
+    let rank = |quote: &Quote| {
+        let document = passages[quote.passage].document_id;
+        passages.iter().position(|passage| passage.document_id == document)
+    };
+    quotes.sort_by_key(|quote| {
+        (rank(quote), passages[quote.passage].span.start, quote.passage, quote.units.start)
+    });
+    let mut joined: Vec<Quote> = Vec::new();
+    for quote in quotes {
+        match joined.last_mut() {
+            Some(last) if last.passage == quote.passage && quote.units.start <= last.units.end => {
+                last.units.end = last.units.end.max(quote.units.end);
+            }
+            _ => joined.push(quote),
+        }
+    }
+    joined
+}
+
+/// Block quotes, each with its citation.
+fn compose(quotes: Vec<Quote>, passages: &[Passage], units: &[Vec<Unit>]) -> Answer {
+    let mut cited: Vec<usize> = Vec::new();
+    let mut citations = Vec::new();
+    let mut parts = Vec::new();
+    for quote in quotes {
+        let units = &units[quote.passage][quote.units];
+        let text = markdown_of(units);
+        let number = cited.iter().position(|passage| *passage == quote.passage).unwrap_or_else(|| {
+            cited.push(quote.passage);
+            let number = u32::try_from(cited.len()).unwrap_or(u32::MAX);
+            citations.push(Citation::new(number, &passages[quote.passage], &text));
+            cited.len() - 1
+        }) + 1;
+        let inline = units.last().is_some_and(|last| last.kind == UnitKind::Sentence);
+        let text = format!("{text}{}[{number}]", if inline { " " } else { "\n\n" });
+        parts.push(text.lines().map(quoted).collect::<Vec<_>>().join("\n"));
+    }
+    Answer {
+        text: parts.join("\n\n"),
+        kind: AnswerKind::Extractive,
+        answerable: true,
+        citations,
+        usage: TokenUsage::default(),
+        truncated: false,
+    }
+}
+
+fn quoted(line: &str) -> String {
+    if line.is_empty() { ">".to_owned() } else { format!("> {line}") }
+}
+
+fn markdown_of(units: &[Unit]) -> String {
+    let mut text = String::new();
+    for (at, unit) in units.iter().enumerate() {
+        let same = at > 0 && units[at - 1].paragraph == unit.paragraph;
+        text.push_str(if at == 0 { "" } else if same { " " } else { "\n\n" });
+        text.push_str(&unit.text);
+    }
+    text
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,52 @@
+//! Whether passages fit a question at all.
+
+use std::collections::BTreeSet;
+
+use crate::lexical::{self, Language, Term};
+use crate::retrieve::Passage;
+
+/// When the best passages count as fitting: one of them is close in meaning, or close enough and
+/// holds enough of the question's words. Depends on the embedding model; the defaults are for
+/// all-MiniLM-L6-v2.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Relevance {
+    /// Cosine from which a passage fits whatever its words.
+    pub sure: f32,
+    /// Cosine below which no passage fits whatever its words.
+    pub possible: f32,
+    /// Share of the question's words, 0 to 1, that a passage between the two must hold.
+    pub coverage: f32,
+}
+
+impl Default for Relevance {
+    fn default() -> Self {
+        Self { sure: 0.5, possible: 0.25, coverage: 0.5 }
+    }
+}
+
+impl Relevance {
+    /// Whether one of the passages fits `question`.
+    pub fn covers(&self, question: &str, passages: &[Passage]) -> bool {
+        passages.iter().any(|passage| {
+            passage.dense_score >= self.sure
+                || (passage.dense_score >= self.possible
+                    && coverage(&terms(question), &terms(&in_context(passage))) >= self.coverage)
+        })
+    }
+}
+
+/// The passage's text with the names of the place it stands at.
+fn in_context(passage: &Passage) -> String {
+    format!("{} {} {}", passage.title, passage.heading_path.join(" "), passage.text)
+}
+
+/// The distinct words of a text: stemmed, without stop words.
+pub(super) fn terms(text: &str) -> BTreeSet<Term> {
+    lexical::terms(text, Language::detect(text)).into_keys().collect()
+}
+
+/// Share of `wanted` that `found` holds, 0 to 1; 0 when nothing is wanted.
+#[expect(clippy::cast_precision_loss, reason = "a question has few words")]
+pub(super) fn coverage(wanted: &BTreeSet<Term>, found: &BTreeSet<Term>) -> f32 {
+    wanted.intersection(found).count() as f32 / wanted.len().max(1) as f32
+}

@@ -1,0 +1,33 @@
+//! The name of every environment variable, once: the programs that write them and the programs that read them
+//! use the same constant.
+
+/// Postgres as the owner of the schema: `postgres://user:password@host:port/database`.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+/// Folder of everything `docbrain` keeps on one machine: database, secrets, tools.
+pub const HOME: &str = "DOCBRAIN_HOME";
+/// Folder of the built-in embedding model (ONNX and `tokenizer.json`).
+pub const MODEL_DIR: &str = "DOCBRAIN_MODEL_DIR";
+/// Bearer token that guards the API.
+pub const ADMIN_TOKEN: &str = "DOCBRAIN_ADMIN_TOKEN";
+/// OpenAI-compatible base URL for embeddings, such as `http://127.0.0.1:11434/v1`; unset: the built-in model.
+pub const EMBEDDING_BASE_URL: &str = "DOCBRAIN_EMBEDDING_BASE_URL";
+/// Model name at [`EMBEDDING_BASE_URL`].
+pub const EMBEDDING_MODEL: &str = "DOCBRAIN_EMBEDDING_MODEL";
+/// Key for [`EMBEDDING_BASE_URL`].
+pub const EMBEDDING_API_KEY: &str = "DOCBRAIN_EMBEDDING_API_KEY";
+/// OpenAI-compatible base URL for chat; unset: extractive answers.
+pub const CHAT_BASE_URL: &str = "DOCBRAIN_CHAT_BASE_URL";
+/// Model name at [`CHAT_BASE_URL`].
+pub const CHAT_MODEL: &str = "DOCBRAIN_CHAT_MODEL";
+/// Key for [`CHAT_BASE_URL`].
+pub const CHAT_API_KEY: &str = "DOCBRAIN_CHAT_API_KEY";
+/// Postgres as the login role of one tenant, for an ingestion run.
+pub const INGEST_DATABASE_URL: &str = "DOCBRAIN_INGEST_DATABASE_URL";
+/// The run an ingestion process carries out.
+pub const RUN_ID: &str = "DOCBRAIN_RUN_ID";
+/// The tenant an ingestion process works for.
+pub const TENANT_ID: &str = "DOCBRAIN_TENANT_ID";
+/// `text` (default) or `json`.
+pub const LOG_FORMAT: &str = "LOG_FORMAT";
+/// Which log lines are written, in the syntax of tracing's `EnvFilter`; default `info`.
+pub const LOG_FILTER: &str = "RUST_LOG";

@@ -1,0 +1,139 @@
+//! All SQL of DocBrain: one module a family of tables, functions named by what they do to it.
+//!
+//! Whatever belongs to a tenant is reached through [`TenantTx`], a transaction that is bound to one tenant; the
+//! database refuses every row of any other (`migrations/0002_create_tenant_boundary.sql`).
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+
+use crate::ids::TenantId;
+
+pub mod chatbots;
+pub mod chunks;
+pub mod conversations;
+pub mod documents;
+pub mod generations;
+pub mod roles;
+pub mod runs;
+pub mod search;
+pub mod sources;
+pub mod tenants;
+
+/// A pool of connections to Postgres.
+pub type Pool = sqlx::PgPool;
+
+/// The migrations of the schema, embedded.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Why a call to the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such row for this tenant.
+    #[error("no {what} is known by that name or id")]
+    NotFound {
+        /// The kind of thing, in the words of the glossary.
+        what: &'static str,
+    },
+    /// Another process has taken over the run.
+    #[error("another process has taken over this ingestion run")]
+    LeaseLost,
+    /// The database URL cannot be read.
+    #[error("the database URL is not of the form postgres://user:password@host:port/database")]
+    BadUrl {
+        /// What the parser said.
+        source: sqlx::Error,
+    },
+    /// A migration failed, or the database holds another version of DocBrain.
+    #[error("failed to migrate the database")]
+    Migrate {
+        /// What the migrator said.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// Postgres refused, or could not be reached.
+    #[error("failed to query the database")]
+    Database {
+        /// What the driver said.
+        #[from]
+        source: sqlx::Error,
+    },
+    /// A row does not read as it was written.
+    #[error("{table} holds a row that cannot be read")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// What the reader said.
+        source: serde_json::Error,
+    },
+}
+
+/// Opens a pool. `connections` bounds it; a connection is awaited for at most ten seconds.
+pub async fn connect(url: &str, connections: u32) -> Result<Pool, Error> {
+    let options: PgConnectOptions = url.parse().map_err(|source| Error::BadUrl { source })?;
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(options.application_name("docbrain"))
+        .await?;
+    Ok(pool)
+}
+
+/// Runs all migrations that are missing, as the owner of the schema. Two callers take turns.
+pub async fn migrate(owner: &Pool) -> Result<(), Error> {
+    MIGRATOR.run(owner).await.map_err(|source| Error::Migrate { source })
+}
+
+/// Whether Postgres answers.
+pub async fn ping(pool: &Pool) -> Result<(), Error> {
+    sqlx::query!("select 1 as one").fetch_one(pool).await?;
+    Ok(())
+}
+
+/// A transaction bound to one tenant: `docbrain.tenant` is set for exactly as long as it lives.
+pub struct TenantTx {
+    tx: Transaction<'static, Postgres>,
+    tenant: TenantId,
+}
+
+impl TenantTx {
+    /// Begins a transaction for `tenant`, in one round trip.
+    pub async fn begin(pool: &Pool, tenant: TenantId) -> Result<Self, Error> {
+        // A typed id cannot carry SQL.
+        let statement = AssertSqlSafe(format!("begin; set local docbrain.tenant = '{tenant}'"));
+        Ok(Self { tx: pool.begin_with(statement).await?, tenant })
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Lets the commit return before it is on disk: after a crash of Postgres the whole transaction may be missing,
+    /// never a part of it. For rows that are made again (chunks) or whose loss is bearable (a chat message).
+    pub async fn relax_durability(&mut self) -> Result<(), Error> {
+        sqlx::query!("set local synchronous_commit = off").execute(&mut *self.tx).await?;
+        Ok(())
+    }
+
+    /// Commits.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.tx.commit().await?)
+    }
+}
+
+impl Deref for TenantTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.tx
+    }
+}
+
+impl DerefMut for TenantTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+}

@@ -1,0 +1,126 @@
+//! Chatbots, and all that a question to one needs to know of it.
+
+use docbrain_crds::ChatbotSpec;
+
+use super::{Error, TenantTx};
+use crate::ids::{ChatbotId, GenerationId, KnowledgeSourceId};
+use crate::lexical::Language;
+
+/// How a caller names a chatbot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChatbotRef {
+    /// By id.
+    Id(ChatbotId),
+    /// By name within the tenant.
+    Name(String),
+}
+
+impl From<&str> for ChatbotRef {
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
+    }
+}
+
+/// A chatbot with the index its answers are drawn from.
+#[derive(Clone, Debug)]
+pub struct ChatbotRow {
+    /// Its id.
+    pub id: ChatbotId,
+    /// Its name, unique within the tenant.
+    pub name: String,
+    /// Its spec.
+    pub spec: ChatbotSpec,
+    /// Whether its tenant, or it, is suspended.
+    pub suspended: bool,
+    /// Its knowledge sources that exist.
+    pub sources: Vec<KnowledgeSourceId>,
+    /// Their active generations.
+    pub generations: Vec<GenerationId>,
+    /// The languages of their documents.
+    pub languages: Vec<Language>,
+}
+
+/// The chatbot of this id or name.
+pub async fn get(tx: &mut TenantTx, chatbot: &ChatbotRef) -> Result<ChatbotRow, Error> {
+    let (id, name) = match chatbot {
+        ChatbotRef::Id(id) => (Some(id.0), None),
+        ChatbotRef::Name(name) => (None, Some(name.as_str())),
+    };
+    let row = sqlx::query!(
+        r#"select c.id, c.name, c.spec, c.suspended or t.suspended as "suspended!", k.sources, k.generations, k.languages
+         from chatbots c
+         join tenants t using (tenant_id)
+         cross join lateral (
+            select array_agg(distinct s.id) as sources,
+                   array_agg(distinct g.id) filter (where g.id is not null) as generations,
+                   array_agg(distinct l.language) filter (where l.language is not null) as languages
+            from chatbot_sources b
+            join knowledge_sources s on s.tenant_id = b.tenant_id and s.name = b.source_name
+            left join generations g on g.tenant_id = s.tenant_id and g.knowledge_source_id = s.id and g.state = 'active'
+            left join lateral unnest(g.languages) l (language) on true
+            where b.tenant_id = c.tenant_id and b.chatbot_id = c.id
+         ) k
+         where c.tenant_id = $1 and (c.id = $2 or c.name = $3)"#,
+        tx.tenant().0,
+        id,
+        name,
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(Error::NotFound { what: "chatbot" })?;
+    Ok(ChatbotRow {
+        id: row.id.into(),
+        name: row.name,
+        spec: serde_json::from_value(row.spec).map_err(|source| Error::Inconsistent { table: "chatbots", source })?,
+        suspended: row.suspended,
+        sources: row.sources.unwrap_or_default().into_iter().map(KnowledgeSourceId).collect(),
+        generations: row.generations.unwrap_or_default().into_iter().map(GenerationId).collect(),
+        languages: row.languages.unwrap_or_default().iter().map(|code| Language::from_code(code)).collect(),
+    })
+}
+
+/// Writes a chatbot's projection; the id, and `true` when something changed.
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<(ChatbotId, bool), Error> {
+    let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
+    let changed = sqlx::query!(
+        "insert into chatbots (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, name) do update set spec = excluded.spec, suspended = excluded.suspended, updated_at = now()
+         where chatbots.spec is distinct from excluded.spec",
+        tx.tenant().0,
+        ChatbotId::new().0,
+        name,
+        spec_json,
+        spec.suspended,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let id = sqlx::query_scalar!("select id from chatbots where tenant_id = $1 and name = $2", tx.tenant().0, name)
+        .fetch_one(&mut **tx)
+        .await?;
+    if changed.rows_affected() == 0 {
+        return Ok((id.into(), false));
+    }
+    let sources: Vec<String> = spec.knowledge_sources.iter().map(|source| source.name.clone()).collect();
+    sqlx::query!("delete from chatbot_sources where tenant_id = $1 and chatbot_id = $2", tx.tenant().0, id)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query!(
+        "insert into chatbot_sources (tenant_id, chatbot_id, source_name) select $1, $2, unnest($3::text[])",
+        tx.tenant().0,
+        id,
+        &sources,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok((id.into(), true))
+}
+
+/// Deletes a chatbot with its conversations.
+pub async fn delete(tx: &mut TenantTx, id: ChatbotId) -> Result<(), Error> {
+    let deleted =
+        sqlx::query!("delete from chatbots where tenant_id = $1 and id = $2", tx.tenant().0, id.0).execute(&mut **tx).await?;
+    if deleted.rows_affected() == 0 {
+        return Err(Error::NotFound { what: "chatbot" });
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Login roles: one for the API, one a tenant for its ingestion runs.
+//!
+//! Passwords are derived from one secret of the installation (HMAC-SHA-256 of the role's name), so none is stored.
+
+use std::fmt::Write;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnectOptions;
+
+use super::{Error, Pool};
+use crate::ids::TenantId;
+
+/// A role that logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// The API server.
+    Api,
+    /// The ingestion runs of a tenant; the role's name is what binds it to the tenant.
+    Ingest(TenantId),
+}
+
+impl Login {
+    /// The role's name.
+    pub fn name(self) -> String {
+        match self {
+            Self::Api => "docbrain_api".to_owned(),
+            Self::Ingest(tenant) => format!("docbrain_ingest_{}", tenant.0.simple()),
+        }
+    }
+
+    fn password(self, secret: &SecretString) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("any length is a key");
+        mac.update(self.name().as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    }
+}
+
+/// Makes a role that can log in, or gives it today's password. Needs the right to create roles.
+pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
+    // Names and passwords are made of [a-z0-9_] alone: nothing in them can end a literal.
+    let (name, password) = (login.name(), login.password(secret));
+    let exists = sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, name)
+        .fetch_one(owner)
+        .await?;
+    let mut statement = String::new();
+    if !exists {
+        let membership = if matches!(login, Login::Ingest(_)) { " in role docbrain_ingest" } else { "" };
+        write!(statement, "create role {name} nologin{membership}; ").expect("a string takes all");
+    }
+    write!(statement, "alter role {name} login password '{password}' connection limit 64").expect("a string takes all");
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(owner).await?;
+    Ok(())
+}
+
+/// Removes a tenant's role.
+pub async fn remove(owner: &Pool, tenant: TenantId) -> Result<(), Error> {
+    let name = Login::Ingest(tenant).name();
+    sqlx::raw_sql(AssertSqlSafe(format!("drop role if exists {name}"))).execute(owner).await?;
+    Ok(())
+}
+
+/// The URL of the same database for another role.
+pub fn url(owner_url: &str, login: Login, secret: &SecretString) -> Result<SecretString, Error> {
+    let options: PgConnectOptions = owner_url.parse().map_err(|source| Error::BadUrl { source })?;
+    let host = match options.get_socket() {
+        Some(folder) => format!("/{}?host={}&port={}", options.get_database().unwrap_or("postgres"), folder.display(), options.get_port()),
+        None => format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres")),
+    };
+    let separator = if options.get_socket().is_some() { "localhost" } else { "" };
+    Ok(format!("postgres://{}:{}@{separator}{host}", login.name(), login.password(secret)).into())
+}

@@ -1,0 +1,297 @@
+//! Runs of ingestion: one lease at a time, fenced.
+//!
+//! A run belongs to the process that holds its lease. Every write of that process names the fencing token it got
+//! with the lease, so a process that was thought dead can do no harm (Kleppmann, "How to do distributed locking").
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Error, Pool, TenantTx};
+use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId, RunId, TenantId};
+
+/// How long a lease holds without a heartbeat.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// The run of a source for a trigger: the same trigger can never run twice.
+pub fn id_of(source: KnowledgeSourceId, trigger: &str) -> RunId {
+    let mut hash = Sha256::new();
+    hash.update(source.0.as_bytes());
+    hash.update(trigger.as_bytes());
+    let digest = hash.finalize();
+    RunId(Uuid::new_v8(digest[..16].try_into().expect("sixteen bytes")))
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It waits for a process.
+    Queued,
+    /// A process works on it.
+    Running,
+    /// Every document was handled; some may have failed, each with its reason.
+    Succeeded,
+    /// It ended early.
+    Failed {
+        /// A sentence for people.
+        reason: String,
+    },
+}
+
+impl RunState {
+    /// Whether nothing more will happen.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed { .. })
+    }
+}
+
+/// A run with its counts.
+#[derive(Clone, Debug)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// The knowledge source it indexes.
+    pub source: KnowledgeSourceId,
+    /// How far it is.
+    pub state: RunState,
+    /// Documents of the source when it began.
+    pub documents_total: u32,
+    /// Indexed by it.
+    pub documents_indexed: u32,
+    /// Found indexed already.
+    pub documents_unchanged: u32,
+    /// Could not be indexed.
+    pub documents_failed: u32,
+    /// Chunks written.
+    pub chunks: u32,
+    /// Bytes of originals read.
+    pub bytes: u64,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When a process first began it.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Asks for a run; asking again for the same trigger changes nothing.
+pub async fn enqueue(tx: &mut TenantTx, source: KnowledgeSourceId, trigger: &str) -> Result<RunId, Error> {
+    let id = id_of(source, trigger);
+    sqlx::query!(
+        "insert into runs (tenant_id, id, knowledge_source_id, trigger) values ($1, $2, $3, $4) on conflict do nothing",
+        tx.tenant().0,
+        id.0,
+        source.0,
+        trigger,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(id)
+}
+
+/// The run with this id.
+pub async fn get(tx: &mut TenantTx, id: RunId) -> Result<RunRow, Error> {
+    let row = sqlx::query!("select * from runs where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(Error::NotFound { what: "run" })?;
+    let number = |count: i32| u32::try_from(count).unwrap_or(0);
+    Ok(RunRow {
+        id,
+        source: row.knowledge_source_id.into(),
+        state: match row.state.as_str() {
+            "queued" => RunState::Queued,
+            "running" => RunState::Running,
+            "succeeded" => RunState::Succeeded,
+            _ => RunState::Failed { reason: row.reason.unwrap_or_default() },
+        },
+        documents_total: number(row.documents_total),
+        documents_indexed: number(row.documents_indexed),
+        documents_unchanged: number(row.documents_unchanged),
+        documents_failed: number(row.documents_failed),
+        chunks: number(row.chunks),
+        bytes: u64::try_from(row.bytes).unwrap_or(0),
+        created_at: row.created_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+    })
+}
+
+/// Runs of all tenants that wait for a process, oldest first. For the owner, who launches them on one machine.
+pub async fn due(owner: &Pool) -> Result<Vec<(TenantId, RunId)>, Error> {
+    let rows = sqlx::query!(r#"select tenant_id as "tenant_id!", run_id as "run_id!" from runs_due()"#).fetch_all(owner).await?;
+    Ok(rows.into_iter().map(|row| (row.tenant_id.into(), row.run_id.into())).collect())
+}
+
+/// What a process holds while it works on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The run.
+    pub run: RunId,
+    fence: i64,
+}
+
+/// Takes a queued run, or one whose lease ran out. `None`: another process has it, or it has ended.
+pub async fn acquire(tx: &mut TenantTx, run: RunId) -> Result<Option<(Lease, KnowledgeSourceId)>, Error> {
+    let row = sqlx::query!(
+        "update runs set state = 'running', fence = fence + 1, started_at = coalesce(started_at, now()),
+                lease_expires_at = now() + make_interval(secs => $3)
+         where tenant_id = $1 and id = $2 and (state = 'queued' or (state = 'running' and lease_expires_at < now()))
+         returning fence, knowledge_source_id",
+        tx.tenant().0,
+        run.0,
+        LEASE.as_secs_f64(),
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| (Lease { run, fence: row.fence }, row.knowledge_source_id.into())))
+}
+
+/// Holds the lease for another [`LEASE`].
+pub async fn heartbeat(tx: &mut TenantTx, lease: Lease) -> Result<(), Error> {
+    let held = sqlx::query!(
+        "update runs set lease_expires_at = now() + make_interval(secs => $4)
+         where tenant_id = $1 and id = $2 and fence = $3 and state = 'running'",
+        tx.tenant().0,
+        lease.run.0,
+        lease.fence,
+        LEASE.as_secs_f64(),
+    )
+    .execute(&mut **tx)
+    .await?;
+    held_or_lost(held.rows_affected())
+}
+
+/// Lets the lease of a dead process run out at once. For whoever saw the process die.
+pub async fn expire(tx: &mut TenantTx, run: RunId) -> Result<(), Error> {
+    sqlx::query!(
+        "update runs set lease_expires_at = now() - interval '1 second' where tenant_id = $1 and id = $2 and state = 'running'",
+        tx.tenant().0,
+        run.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes the generation a run writes into and how many documents its source has.
+pub async fn begin(tx: &mut TenantTx, lease: Lease, generation: GenerationId) -> Result<(), Error> {
+    let held = sqlx::query!(
+        "update runs r set generation_id = $4, documents_total = (
+            select count(*) from documents d where d.tenant_id = r.tenant_id and d.knowledge_source_id = r.knowledge_source_id)
+         where r.tenant_id = $1 and r.id = $2 and r.fence = $3 and r.state = 'running'",
+        tx.tenant().0,
+        lease.run.0,
+        lease.fence,
+        generation.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    held_or_lost(held.rows_affected())
+}
+
+/// What became of one document in a run.
+#[derive(Clone, Debug)]
+pub struct DocumentOutcome<'a> {
+    /// The document.
+    pub id: DocumentId,
+    /// Its path, kept for the report after the document is gone.
+    pub path: &'a str,
+    /// Why it failed, for people; `None`: it is indexed.
+    pub failure: Option<&'a str>,
+    /// Chunks written.
+    pub chunks: usize,
+    /// Bytes of its original.
+    pub bytes: usize,
+    /// Time from its bytes to its rows.
+    pub took: Duration,
+}
+
+/// Adds a document's outcome to the run; the first statement of a document's transaction, since it checks the fence.
+pub async fn record(tx: &mut TenantTx, lease: Lease, outcome: &DocumentOutcome<'_>) -> Result<(), Error> {
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let held = sqlx::query!(
+        "with run as (
+            update runs set
+                documents_indexed = documents_indexed + case when $6::text is null then 1 else 0 end,
+                documents_failed = documents_failed + case when $6::text is null then 0 else 1 end,
+                chunks = chunks + $7, bytes = bytes + $8
+            where tenant_id = $1 and id = $2 and fence = $3 and state = 'running'
+            returning id)
+         insert into run_documents (tenant_id, run_id, document_id, path, outcome, reason, chunks, milliseconds)
+         select $1, run.id, $4, $5, case when $6::text is null then 'indexed' else 'failed' end, $6, $7, $9 from run
+         on conflict (tenant_id, run_id, document_id) do update set
+            outcome = excluded.outcome, reason = excluded.reason, chunks = excluded.chunks, milliseconds = excluded.milliseconds",
+        tx.tenant().0,
+        lease.run.0,
+        lease.fence,
+        outcome.id.0,
+        outcome.path,
+        outcome.failure,
+        number(outcome.chunks),
+        i64::try_from(outcome.bytes).unwrap_or(i64::MAX),
+        i32::try_from(outcome.took.as_millis()).unwrap_or(i32::MAX),
+    )
+    .execute(&mut **tx)
+    .await?;
+    held_or_lost(held.rows_affected())
+}
+
+/// Ends a run well.
+pub async fn succeed(tx: &mut TenantTx, lease: Lease) -> Result<(), Error> {
+    let held = sqlx::query!(
+        "update runs set state = 'succeeded', finished_at = now(), lease_expires_at = null,
+                documents_unchanged = greatest(documents_total - documents_indexed - documents_failed, 0)
+         where tenant_id = $1 and id = $2 and fence = $3 and state = 'running'",
+        tx.tenant().0,
+        lease.run.0,
+        lease.fence,
+    )
+    .execute(&mut **tx)
+    .await?;
+    held_or_lost(held.rows_affected())
+}
+
+/// Ends a run that cannot go on, whoever holds it.
+pub async fn fail(tx: &mut TenantTx, run: RunId, reason: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "update runs set state = 'failed', reason = $3, finished_at = now(), lease_expires_at = null, fence = fence + 1
+         where tenant_id = $1 and id = $2 and state in ('queued', 'running')",
+        tx.tenant().0,
+        run.0,
+        reason,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// A document that a run could not index.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The document's path.
+    pub path: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What a run could not index, by path, at most `limit`.
+pub async fn failures(tx: &mut TenantTx, run: RunId, limit: u32) -> Result<Vec<Failure>, Error> {
+    let rows = sqlx::query_as!(
+        Failure,
+        r#"select path, coalesce(reason, '') as "reason!" from run_documents
+         where tenant_id = $1 and run_id = $2 and outcome = 'failed' order by path limit $3"#,
+        tx.tenant().0,
+        run.0,
+        i64::from(limit),
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows)
+}
+
+fn held_or_lost(rows: u64) -> Result<(), Error> {
+    if rows == 0 { Err(Error::LeaseLost) } else { Ok(()) }
+}

@@ -1,0 +1,84 @@
+//! Knowledge sources.
+
+use docbrain_crds::KnowledgeSourceSpec;
+
+use super::{Error, TenantTx};
+use crate::ids::{GenerationId, KnowledgeSourceId};
+
+/// A knowledge source as applied.
+#[derive(Clone, Debug)]
+pub struct KnowledgeSourceRow {
+    /// Its id.
+    pub id: KnowledgeSourceId,
+    /// Its name, unique within the tenant.
+    pub name: String,
+    /// Its spec.
+    pub spec: KnowledgeSourceSpec,
+}
+
+/// The knowledge source of this name.
+pub async fn by_name(tx: &mut TenantTx, name: &str) -> Result<KnowledgeSourceRow, Error> {
+    let row = sqlx::query!("select id, name, spec from knowledge_sources where tenant_id = $1 and name = $2", tx.tenant().0, name)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(Error::NotFound { what: "knowledge source" })?;
+    read(row.id.into(), row.name, row.spec)
+}
+
+/// The knowledge source with this id.
+pub async fn get(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<KnowledgeSourceRow, Error> {
+    let row = sqlx::query!("select id, name, spec from knowledge_sources where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(Error::NotFound { what: "knowledge source" })?;
+    read(row.id.into(), row.name, row.spec)
+}
+
+/// Writes a knowledge source's projection; the id, and `true` when something changed.
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &KnowledgeSourceSpec) -> Result<(KnowledgeSourceId, bool), Error> {
+    let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
+    let changed = sqlx::query!(
+        "insert into knowledge_sources (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, name) do update set spec = excluded.spec, suspended = excluded.suspended, updated_at = now()
+         where knowledge_sources.spec is distinct from excluded.spec",
+        tx.tenant().0,
+        KnowledgeSourceId::new().0,
+        name,
+        spec_json,
+        spec.suspended,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let source = by_name(tx, name).await?;
+    Ok((source.id, changed.rows_affected() == 1))
+}
+
+/// Deletes a knowledge source with its documents and its index.
+pub async fn delete(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<(), Error> {
+    drop_indexes(tx, Some(id)).await?;
+    sqlx::query!("delete from knowledge_sources where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
+        .execute(&mut **tx)
+        .await?;
+    super::documents::drop_unused_originals(tx).await
+}
+
+/// Drops the generations of one source, or of all: their tables would outlive a cascade.
+pub(super) async fn drop_indexes(tx: &mut TenantTx, source: Option<KnowledgeSourceId>) -> Result<(), Error> {
+    let generations = sqlx::query_scalar!(
+        "update generations set state = 'retired'
+         where tenant_id = $1 and ($2::uuid is null or knowledge_source_id = $2) returning id",
+        tx.tenant().0,
+        source.map(|id| id.0),
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    for generation in generations {
+        super::generations::drop(tx, GenerationId(generation)).await?;
+    }
+    Ok(())
+}
+
+fn read(id: KnowledgeSourceId, name: String, spec: serde_json::Value) -> Result<KnowledgeSourceRow, Error> {
+    let spec = serde_json::from_value(spec).map_err(|source| Error::Inconsistent { table: "knowledge_sources", source })?;
+    Ok(KnowledgeSourceRow { id, name, spec })
+}

@@ -1,0 +1,210 @@
+//! YAML manifests to checked resources.
+
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{API_VERSION, Chatbot, KnowledgeSource, Tenant};
+
+/// One resource of a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resource {
+    /// A tenant.
+    Tenant(Tenant),
+    /// A chatbot.
+    Chatbot(Chatbot),
+    /// A knowledge source.
+    KnowledgeSource(KnowledgeSource),
+}
+
+impl Resource {
+    /// Kind and name as `kubectl` prints them, such as `chatbot/demo`.
+    pub fn label(&self) -> String {
+        let (kind, name) = match self {
+            Self::Tenant(tenant) => ("tenant", &tenant.metadata.name),
+            Self::Chatbot(chatbot) => ("chatbot", &chatbot.metadata.name),
+            Self::KnowledgeSource(source) => ("knowledgesource", &source.metadata.name),
+        };
+        format!("{kind}/{}", name.as_deref().unwrap_or_default())
+    }
+
+    /// The namespace, empty for a [`Tenant`].
+    pub fn namespace(&self) -> &str {
+        let metadata = match self {
+            Self::Tenant(_) => return "",
+            Self::Chatbot(chatbot) => &chatbot.metadata,
+            Self::KnowledgeSource(source) => &source.metadata,
+        };
+        metadata.namespace.as_deref().unwrap_or_default()
+    }
+}
+
+/// Why a manifest was refused. `document` counts from 1 within the file.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message names each field")]
+pub enum ManifestError {
+    #[error("{detail}")]
+    Yaml { detail: String },
+    #[error("document {document}: `{field}` is missing; a resource begins with apiVersion: {API_VERSION}, kind and metadata.name")]
+    Incomplete { document: usize, field: &'static str },
+    #[error("document {document}: {api_version}/{kind} is not a resource of DocBrain; known are Tenant, Chatbot and KnowledgeSource of {API_VERSION}")]
+    UnknownKind { document: usize, api_version: String, kind: String },
+    #[error("document {document}: {kind} {name:?} is refused:\n{}", problems.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
+    Refused { document: usize, kind: String, name: String, problems: Vec<String> },
+}
+
+/// Reads a YAML file of one or several resources and checks each one as the Kubernetes API server would: the schema,
+/// unknown fields (as `kubectl --validate=strict`), names, and the CEL rules.
+pub fn read(yaml: &str) -> Result<Vec<Resource>, ManifestError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).map_err(|error| ManifestError::Yaml { detail: error.to_string() })?;
+    documents
+        .into_iter()
+        .enumerate()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(index, value)| resource(index + 1, value))
+        .collect()
+}
+
+fn resource(document: usize, value: Value) -> Result<Resource, ManifestError> {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let incomplete = |field| ManifestError::Incomplete { document, field };
+    let api_version = text("/apiVersion").ok_or_else(|| incomplete("apiVersion"))?;
+    let kind = text("/kind").ok_or_else(|| incomplete("kind"))?;
+    let name = text("/metadata/name").ok_or_else(|| incomplete("metadata.name"))?;
+    let check = Check { document, kind: kind.clone(), name };
+    if api_version == API_VERSION {
+        match kind.as_str() {
+            "Tenant" => return check.typed(value, Tenant::validate_cel).map(Resource::Tenant),
+            "Chatbot" => return check.typed(value, Chatbot::validate_cel).map(Resource::Chatbot),
+            "KnowledgeSource" => return check.typed(value, KnowledgeSource::validate_cel).map(Resource::KnowledgeSource),
+            _ => {}
+        }
+    }
+    Err(ManifestError::UnknownKind { document, api_version, kind })
+}
+
+struct Check {
+    document: usize,
+    kind: String,
+    name: String,
+}
+
+impl Check {
+    fn typed<R: DeserializeOwned, E: std::fmt::Display>(
+        self,
+        value: Value,
+        rules: impl Fn(&R) -> Result<(), E>,
+    ) -> Result<R, ManifestError> {
+        let schema = schema_of(&self.kind);
+        let mut problems = unknown_fields(&schema.document, &value, "");
+        problems.extend(schema.validator.iter_errors(&value).map(|error| {
+            let place = error.instance_path().to_string();
+            format!("{}: {error}", field_name(&place))
+        }));
+        problems.extend(bad_names(&self.kind, &value));
+        if !problems.is_empty() {
+            return Err(self.refused(problems));
+        }
+        let typed: R = serde_json::from_value(value).map_err(|error| ManifestError::Refused {
+            document: self.document,
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            problems: vec![error.to_string()],
+        })?;
+        match rules(&typed) {
+            Ok(()) => Ok(typed),
+            Err(error) => Err(self.refused(vec![error.to_string()])),
+        }
+    }
+
+    fn refused(self, problems: Vec<String>) -> ManifestError {
+        ManifestError::Refused { document: self.document, kind: self.kind, name: self.name, problems }
+    }
+}
+
+struct Schema {
+    kind: String,
+    document: Value,
+    validator: Validator,
+}
+
+fn schema_of(kind: &str) -> &'static Schema {
+    static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
+        crate::definitions()
+            .into_iter()
+            .map(|definition| {
+                let schema = definition.spec.versions[0].schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref());
+                let document = serde_json::to_value(schema).expect("a schema is JSON");
+                let validator = jsonschema::validator_for(&document).expect("a generated schema is valid");
+                Schema { kind: definition.spec.names.kind, document, validator }
+            })
+            .collect()
+    });
+    SCHEMAS.iter().find(|schema| schema.kind == kind).expect("asked only for known kinds")
+}
+
+/// Fields that the schema does not know: mistakes in spelling, mostly, which a cluster would silently drop.
+fn unknown_fields(schema: &Value, value: &Value, place: &str) -> Vec<String> {
+    match (value, schema) {
+        (Value::Array(items), _) => items
+            .iter()
+            .enumerate()
+            .flat_map(|(index, item)| unknown_fields(&schema["items"], item, &format!("{place}[{index}]")))
+            .collect(),
+        (Value::Object(fields), Value::Object(schema)) => match schema.get("properties") {
+            Some(Value::Object(known)) => known_fields(known, fields, place),
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn known_fields(known: &Map<String, Value>, fields: &Map<String, Value>, place: &str) -> Vec<String> {
+    let root = place.is_empty();
+    fields
+        .iter()
+        .filter(|(name, _)| !(root && matches!(name.as_str(), "apiVersion" | "kind" | "metadata")))
+        .flat_map(|(name, value)| {
+            let place = if root { name.clone() } else { format!("{place}.{name}") };
+            match known.get(name) {
+                Some(schema) => unknown_fields(schema, value, &place),
+                None => {
+                    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                    vec![format!("{place}: unknown field; known here: {}", names.join(", "))]
+                }
+            }
+        })
+        .collect()
+}
+
+/// Names are DNS labels (RFC 1123), as the API server demands of the namespaces and Jobs made from them.
+fn bad_names(kind: &str, value: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |field: &str| {
+        let name = value.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).unwrap_or_default();
+        let ends_well = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let well_formed = name.len() <= 63
+            && ends_well(name.chars().next())
+            && ends_well(name.chars().next_back())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if !well_formed {
+            problems.push(format!("metadata.{field}: {name:?} is not a name of lower-case letters, digits and inner hyphens (at most 63)"));
+        }
+    };
+    check("name");
+    if kind != "Tenant" {
+        check("namespace");
+    }
+    problems
+}
+
+fn field_name(pointer: &str) -> String {
+    let name = pointer.trim_start_matches('/').replace('/', ".");
+    if name.is_empty() { "resource".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests;

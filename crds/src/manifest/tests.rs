@@ -1,0 +1,73 @@
+use super::*;
+use crate::{ChunkingStrategy, DeletionPolicy};
+
+fn refusal(yaml: &str) -> String {
+    read(yaml).unwrap_err().to_string()
+}
+
+fn chatbot(spec: &str) -> String {
+    format!("apiVersion: docbrain.dev/v1alpha1\nkind: Chatbot\nmetadata: {{name: helper, namespace: acme}}\nspec: {spec}\n")
+}
+
+#[test]
+fn several_resources_are_read_with_their_defaults() {
+    let resources = read(
+        "apiVersion: docbrain.dev/v1alpha1
+kind: Tenant
+metadata: {name: acme}
+spec: {displayName: Acme}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: KnowledgeSource
+metadata: {name: manual, namespace: acme}
+spec: {source: {upload: {}}}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: Chatbot
+metadata: {name: helper, namespace: acme}
+spec: {displayName: Helper, knowledgeSources: [{name: manual}]}
+",
+    )
+    .unwrap();
+    let [Resource::Tenant(tenant), Resource::KnowledgeSource(source), Resource::Chatbot(chatbot)] = &resources[..] else {
+        panic!("{resources:?}");
+    };
+    assert_eq!(tenant.spec.deletion_policy, DeletionPolicy::Retain);
+    assert_eq!(source.spec.chunking.strategy, ChunkingStrategy::Markdown);
+    assert_eq!(source.spec.deletion_policy, DeletionPolicy::Delete);
+    assert_eq!((chatbot.spec.retrieval.top_k, chatbot.spec.retrieval.hybrid), (8, true));
+    assert_eq!(resources[1].label(), "knowledgesource/manual");
+    assert_eq!((resources[0].namespace(), resources[2].namespace()), ("", "acme"));
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    assert!(refusal("a: [1").contains("line 1"), "{}", refusal("a: [1"));
+    assert!(refusal("kind: Chatbot").contains("`apiVersion` is missing"));
+    assert!(refusal("apiVersion: v1\nkind: Pod\nmetadata: {name: x}").contains("v1/Pod is not a resource"));
+    assert!(refusal(&chatbot("{displayname: Helper}")).contains("spec.displayname: unknown field; known here: allowedOrigins"));
+    assert!(refusal(&chatbot("{displayName: ''}")).contains("spec.displayName"));
+    assert!(refusal(&chatbot("{displayName: H, retrieval: {topK: 500}}")).contains("spec.retrieval.topK"));
+    assert!(refusal("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {name: Big_Corp}\nspec: {displayName: B}").contains("metadata.name"));
+}
+
+#[test]
+fn rules_of_the_crds_hold_without_a_cluster() {
+    assert!(refusal(&chatbot("{displayName: H, allowedOrigins: ['https://example.com/page/']}")).contains("an origin is scheme and host"));
+    let source = |spec: &str| {
+        format!("apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: s, namespace: acme}}\nspec: {spec}\n")
+    };
+    assert!(refusal(&source("{source: {}}")).contains("exactly one kind of source"));
+    assert!(refusal(&source("{source: {upload: {}}, chunking: {size: 100, overlap: 100}}")).contains("overlap must be smaller"));
+    let long = "a".repeat(41);
+    assert!(refusal(&format!("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: {long}}}\nspec: {{displayName: B}}")).contains("40 characters"));
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut yaml = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        yaml.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", ")));
+    }
+    assert!(matches!(read(&yaml), Err(ManifestError::Yaml { .. })));
+}

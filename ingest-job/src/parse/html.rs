@@ -1,0 +1,44 @@
+//! A web page to Markdown: its article, without the page's furniture.
+
+use dom_smoothie::{Config, Readability};
+use html_to_markdown_rs::{ConversionOptions, ConversionResult, InlineDataMedia, convert};
+
+use super::{Format, ParseError, ParsedDocument, markdown};
+
+/// When the article found is smaller than this share of the page's text, the page is no article
+/// (a reference, a list of links) and all of it is kept: furniture is a smaller evil than lost text.
+const ARTICLE_SHARE_PERCENT: usize = 50;
+
+pub(super) fn parse(html: &str) -> Result<ParsedDocument, ParseError> {
+    let page = to_markdown(html)?;
+    let article = Readability::new(html, None, Some(Config { keep_classes: true, ..Config::default() }))
+        .ok()
+        .and_then(|mut page| page.parse().ok());
+    let Some(article) = article else {
+        return Ok(ParsedDocument { title: markdown::first_heading(&page), ..ParsedDocument::from_markdown(page) });
+    };
+    let content = to_markdown(&article.content)?;
+    let title = (!article.title.trim().is_empty()).then_some(article.title);
+    if content.len() * 100 < page.len() * ARTICLE_SHARE_PERCENT {
+        return Ok(ParsedDocument { title, ..ParsedDocument::from_markdown(page) });
+    }
+    // The article comes without its top heading, which is the title.
+    let content = match &title {
+        Some(title) if markdown::first_heading(&content).is_none() => format!("# {title}\n\n{content}"),
+        _ => content,
+    };
+    Ok(ParsedDocument { title, ..ParsedDocument::from_markdown(content) })
+}
+
+fn to_markdown(html: &str) -> Result<String, ParseError> {
+    let options = ConversionOptions {
+        compact_tables: true,
+        extract_metadata: false,
+        skip_images: true,
+        inline_data_media: InlineDataMedia::default(),
+        ..ConversionOptions::default()
+    };
+    let ConversionResult { content, .. } =
+        convert(html, options).map_err(|error| ParseError::damaged(Format::Html, error))?;
+    Ok(content.unwrap_or_default())
+}

@@ -1,0 +1,209 @@
+//! One run on one screen: take the lease, find the work, index each document in a transaction of its own, finish.
+//!
+//! The process may be killed at any instruction. A document is either indexed with all its chunks or as it was; the
+//! next process to take the lease finds the rest by what is missing.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use docbrain_core::ids::{KnowledgeSourceId, RunId, TenantId};
+use docbrain_core::store::chunks::Reading;
+use docbrain_core::store::documents::{MAX_ATTEMPTS, Work};
+use docbrain_core::store::generations::{GenerationRow, GenerationSettings};
+use docbrain_core::store::runs::{DocumentOutcome, LEASE, Lease};
+use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, runs, sources};
+use docbrain_crds::Chunking;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::index::{Indexer, Rejection};
+
+/// Changes when parsing, splitting or weighing changes so much that everything is to be indexed again.
+pub const PIPELINE_VERSION: u32 = 1;
+
+/// From how many chunks on a generation gets a table and a vector index of its own: below it the exact scan is as
+/// fast (docs/benchmarks.md).
+const OWN_TABLE_FROM_CHUNKS: u32 = 2_000;
+
+/// Documents begun in one statement; one that was begun before goes alone, so that it takes no other down with it.
+const BATCH: usize = 64;
+
+/// What a run needs of its surroundings.
+pub struct Pipeline {
+    /// Postgres, as the tenant's ingestion role.
+    pub pool: Pool,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Bytes to chunks with their vectors.
+    pub indexer: Indexer,
+    /// Documents worked on at the same time.
+    pub concurrency: usize,
+}
+
+/// How a run ended for this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every document was handled.
+    Done,
+    /// Another process has it, or it had ended before.
+    NotOurs,
+}
+
+impl Pipeline {
+    /// Carries out a run. An error that no document is to blame for (the database or the model server is gone) ends the
+    /// run as failed, with its reason; its documents stay pending.
+    pub async fn carry_out(&self, run: RunId) -> anyhow::Result<Ended> {
+        let mut tx = self.begin().await?;
+        let Some((lease, source)) = runs::acquire(&mut tx, run).await? else {
+            return Ok(Ended::NotOurs);
+        };
+        tx.commit().await?;
+        let outcome = tokio::select! {
+            outcome = self.work_off(lease, source) => outcome,
+            lost = self.keep_alive(lease) => Err(lost.into()),
+        };
+        match outcome {
+            Ok(()) => Ok(Ended::Done),
+            Err(error) => {
+                if matches!(error.downcast_ref(), Some(store::Error::LeaseLost)) {
+                    return Ok(Ended::NotOurs);
+                }
+                let mut tx = self.begin().await?;
+                runs::fail(&mut tx, run, &format!("{error:#}")).await?;
+                tx.commit().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn work_off(&self, lease: Lease, source: KnowledgeSourceId) -> anyhow::Result<()> {
+        let mut tx = self.begin().await?;
+        let chunking = sources::get(&mut tx, source).await?.spec.chunking;
+        let generation = generations::ensure(&mut tx, source, &self.settings(&chunking)).await?;
+        runs::begin(&mut tx, lease, generation.id).await?;
+        tx.commit().await?;
+
+        // A document that changes while it is indexed is found again; one that was begun is not begun again here.
+        let mut begun = HashSet::new();
+        loop {
+            let mut tx = self.begin().await?;
+            let mut work = documents::work(&mut tx, source, generation.id).await?;
+            work.retain(|document| !begun.contains(&(document.id, document.content_sha256.clone())));
+            let alone = work.first().is_some_and(|document| document.attempts > 0);
+            work.truncate(if alone { 1 } else { BATCH });
+            if work.is_empty() {
+                break;
+            }
+            if !alone {
+                work.retain(|document| document.attempts == 0);
+            }
+            let ids: Vec<_> = work.iter().map(|document| document.id).collect();
+            documents::begin_attempts(&mut tx, &ids).await?;
+            tx.commit().await?;
+            begun.extend(work.iter().map(|document| (document.id, document.content_sha256.clone())));
+            stream::iter(work)
+                .map(|document| self.index(lease, &generation, &chunking, document))
+                .buffer_unordered(self.concurrency)
+                .try_collect::<()>()
+                .await?;
+        }
+        self.finish(lease, source, generation).await
+    }
+
+    async fn index(&self, lease: Lease, generation: &GenerationRow, chunking: &Chunking, work: Work) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let mut tx = self.begin().await?;
+        let bytes = match documents::original(&mut tx, &work.content_sha256).await {
+            Ok(bytes) => bytes,
+            // Deleted or replaced since the work was listed.
+            Err(store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        tx.commit().await?;
+        let result = if work.attempts >= MAX_ATTEMPTS {
+            Err(Rejection::ends_the_process(work.attempts))
+        } else {
+            self.indexer.index(&work.path, &bytes, chunking).await?
+        };
+
+        let mut tx = self.begin().await?;
+        tx.relax_durability().await?;
+        let failure = result.as_ref().err().map(|rejection| rejection.detail.as_str());
+        let outcome = DocumentOutcome {
+            id: work.id,
+            path: &work.path,
+            failure,
+            chunks: result.as_ref().map_or(0, |indexed| indexed.chunks.len()),
+            bytes: bytes.len(),
+            took: started.elapsed(),
+        };
+        runs::record(&mut tx, lease, &outcome).await?;
+        let written = match &result {
+            Ok(indexed) => {
+                let reading = Reading { title: &indexed.title, language: indexed.language.code(), pages: indexed.pages };
+                chunks::replace(&mut tx, generation, work.id, &work.content_sha256, &reading, &indexed.chunks).await?
+            }
+            Err(rejection) => {
+                tracing::warn!(document.path = work.path, code = rejection.code, reason = rejection.detail, "document failed");
+                chunks::fail(&mut tx, generation, work.id, &work.content_sha256, rejection.code, &rejection.detail).await?
+            }
+        };
+        if written {
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Statistics, the index of a generation that has grown large, and the switch, all at once.
+    async fn finish(&self, lease: Lease, source: KnowledgeSourceId, generation: GenerationRow) -> anyhow::Result<()> {
+        let mut tx = self.begin().await?;
+        runs::heartbeat(&mut tx, lease).await?;
+        generations::refresh_statistics(&mut tx, generation.id).await?;
+        let grown = generations::get(&mut tx, generation.id).await?;
+        if !grown.own_table && grown.chunks >= OWN_TABLE_FROM_CHUNKS {
+            generations::give_own_table(&mut tx, generation.id, self.indexer.embedder().model().dimensions).await?;
+        }
+        if !generation.active {
+            generations::activate(&mut tx, source, generation.id).await?;
+        }
+        runs::succeed(&mut tx, lease).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Returns only when the lease is lost.
+    async fn keep_alive(&self, lease: Lease) -> store::Error {
+        const RETRY: Duration = Duration::from_secs(1);
+        let mut pause = LEASE / 3;
+        loop {
+            tokio::time::sleep(pause).await;
+            let beat = async {
+                let mut tx = self.begin().await?;
+                runs::heartbeat(&mut tx, lease).await?;
+                tx.commit().await
+            };
+            pause = match beat.await {
+                Ok(()) => LEASE / 3,
+                Err(store::Error::LeaseLost) => return store::Error::LeaseLost,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "heartbeat failed, trying again");
+                    RETRY
+                }
+            };
+        }
+    }
+
+    fn settings(&self, chunking: &Chunking) -> GenerationSettings {
+        let model = self.indexer.embedder().model();
+        GenerationSettings {
+            embedding_model: model.name.clone(),
+            embedding_precision: model.precision.clone(),
+            dimensions: model.dimensions,
+            chunking: chunking.clone(),
+            pipeline: PIPELINE_VERSION,
+        }
+    }
+
+    async fn begin(&self) -> Result<TenantTx, store::Error> {
+        TenantTx::begin(&self.pool, self.tenant).await
+    }
+}
+
