@@ -17,7 +17,7 @@ use self::process::Process;
 use self::server::{Embeddings, Server};
 use self::steps::{Chat, Windows};
 use crate::machine::{Machine, memory_mib};
-use crate::report::{Budget, Report, Row, Table, number, write_block};
+use crate::report::{Budget, Report, Row, number, write_block};
 use crate::stub;
 
 /// Different questions asked, in turn: more than a cache would remember, or a window of the benchmark asks.
@@ -96,17 +96,19 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         Err(anyhow::anyhow!("left out by --no-model"))
     } else {
         say("product with the built-in model");
-        steps::built_in_memory(&options.binary, &model_url, stub.id(), &questions).await
+        steps::built_in(&options.binary, &model_url, stub.id(), &questions, windows).await
     };
 
     let mut rows = steps::chat_rows(&chats, &ceilings);
     rows.push(ingestion.row());
     let memory = Budget::AtMost(120.0, "MiB");
     let what = "memory at rest, server with the model loaded (PSS)";
-    rows.push(match built_in {
-        Ok(mib) => Row::measured(what, memory, mib, "after 20 questions"),
+    rows.push(match &built_in {
+        Ok(measured) => Row::measured(what, memory, measured.memory_mib, "after an ingestion and chats"),
         Err(reason) => Row::not_measured(what, memory, format!("{reason:.200}").replace(['\n', '|'], " ")),
     });
+    let mut tables = vec![steps::chat_table(&chats), ceilings.table(), ingestion.table()];
+    tables.extend(built_in.ok().map(|measured| measured.table()));
 
     Ok(Report {
         conditions: vec![
@@ -121,15 +123,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
             ),
         ],
         rows,
-        tables: vec![
-            steps::chat_table(&chats),
-            Table {
-                title: "The load generator against the model server alone: above this nothing can be measured here.",
-                columns: steps::CEILING_COLUMNS,
-                rows: ceilings.table(),
-            },
-            ingestion.table(),
-        ],
+        tables,
     })
 }
 

@@ -1,2 +1,94 @@
-//! DocBrain.
-fn main() {}
+//! `docbrain`: the whole product on one machine, and the hand tools of whoever runs it.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `home` | the folder everything is kept in, and its secrets |
+//! | `postgres` | the embedded database server |
+//! | `installation` | a database, migrated, with its roles and models |
+//! | `launcher` | a process for each ingestion run that is due |
+//! | `up`, `apply`, `ask`, `ingest`, `eval`, `migrate` | one module a command |
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use docbrain_core::env;
+use docbrain_core::telemetry::{self, LogFormat};
+
+mod apply;
+mod ask;
+mod eval;
+mod home;
+mod ingest;
+mod installation;
+mod launcher;
+mod migrate;
+mod postgres;
+mod show;
+mod up;
+
+use installation::InstallationArguments;
+
+/// Your documentation, answering: a knowledge base with a cited chatbot, on one machine.
+#[derive(Parser)]
+#[command(name = "docbrain", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    installation: InstallationArguments,
+    /// How log lines are written: text or json
+    #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
+    log_format: LogFormat,
+    /// Which log lines are written, such as info or docbrain_core=debug
+    #[arg(long, env = env::LOG_FILTER, default_value = "warn", global = true)]
+    log_filter: String,
+}
+
+const EXAMPLES: &str = "Examples:
+  docbrain up                                     start everything; the first start adds a demo chatbot
+  docbrain ingest manual.pdf docs/ --chatbot demo  add documents to a chatbot's knowledge
+  docbrain ask \"How do I reset my password?\"       ask from the shell
+  docbrain apply -f acme.yaml                     create or change tenants, chatbots, knowledge sources";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the product: database, API and ingestion, until Ctrl-C
+    Up(up::UpArguments),
+    /// Create or change the resources of a YAML file, as kubectl does in a cluster
+    Apply(apply::ApplyArguments),
+    /// Delete the resources of a YAML file; their deletionPolicy says what becomes of their rows
+    Delete(apply::ApplyArguments),
+    /// Add files and folders to a chatbot's knowledge and wait until they are indexed
+    Ingest(ingest::IngestArguments),
+    /// Ask a chatbot a question
+    Ask(ask::AskArguments),
+    /// Measure retrieval quality on a data set in BEIR's format
+    Eval(eval::EvalArguments),
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Run a command with an embedded PostgreSQL, as DATABASE_URL
+    Postgres(postgres::PostgresArguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { command, installation, log_format, log_filter } = Arguments::parse();
+    telemetry::init_logs(log_format, &log_filter);
+    let done = match command {
+        Command::Up(arguments) => up::up(&installation, arguments).await,
+        Command::Apply(arguments) => apply::apply(&installation, &arguments).await,
+        Command::Delete(arguments) => apply::delete(&installation, &arguments).await,
+        Command::Ingest(arguments) => ingest::ingest(&installation, &arguments).await,
+        Command::Ask(arguments) => ask::ask(&installation, &arguments).await,
+        Command::Eval(arguments) => eval::eval(&installation, &arguments).await,
+        Command::Migrate => migrate::migrate(&installation).await,
+        Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use crate::ids::TenantId;
 
+pub mod bootstrap;
 pub mod chatbots;
 pub mod chunks;
 pub mod conversations;

@@ -21,7 +21,7 @@ pub const MAX_MARKDOWN_BYTES: usize = 32 << 20;
 /// A document as Markdown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParsedDocument {
-    /// What the document calls itself, else its file name without the extension.
+    /// What the document calls itself, else its first top heading, else its file name without the extension.
     pub title: Option<String>,
     /// The content; never empty.
     pub markdown: String,
@@ -134,12 +134,14 @@ pub fn parse_with(engine: PdfEngine, name: &str, bytes: &[u8]) -> Result<ParsedD
         return Err(ParseError::NoText { format });
     }
     check_size(document.markdown.len())?;
-    document.title = document.title.and_then(|title| tidy_title(&title)).or_else(|| file_stem(name));
+    let own = document.title.as_deref().and_then(tidy_title).filter(|title| !is_placeholder(title));
+    let heading = || markdown::first_heading(&document.markdown).as_deref().and_then(tidy_title);
+    document.title = own.or_else(heading).or_else(|| file_stem(name));
     Ok(document)
 }
 
 impl ParsedDocument {
-    /// A document of a format without pages, titled by its first top heading if it has one.
+    /// A document of a format without pages that says no title apart from its text.
     fn from_markdown(markdown: String) -> Self {
         Self { title: None, markdown, page_starts: Vec::new() }
     }
@@ -161,6 +163,13 @@ fn megabytes(bytes: u64) -> u64 {
 fn tidy_title(title: &str) -> Option<String> {
     let title: String = title.split_whitespace().collect::<Vec<_>>().join(" ");
     (!title.is_empty()).then(|| title.chars().take(300).collect())
+}
+
+/// Titles that programs fill in when nobody wrote one.
+fn is_placeholder(title: &str) -> bool {
+    let title = title.to_ascii_lowercase();
+    let ends = [".doc", ".docx", ".dvi", ".indd", ".odt", ".ppt", ".pptx", ".tex", ".xls", ".xlsx"];
+    title.starts_with("microsoft word - ") || title.starts_with("untitled") || ends.iter().any(|end| title.ends_with(end))
 }
 
 fn file_stem(name: &str) -> Option<String> {

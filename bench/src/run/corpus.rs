@@ -72,6 +72,11 @@ impl Corpus {
         Self::new(documents, "the project's own pages and generated text")
     }
 
+    /// `bytes` of generated text alone.
+    pub(super) fn generated(bytes: usize) -> anyhow::Result<Self> {
+        Self::new(generate(bytes), "generated text")
+    }
+
     fn new(documents: Vec<Document>, source: &str) -> anyhow::Result<Self> {
         let bytes: usize = documents.iter().map(|document| document.bytes.len()).sum();
         if bytes == 0 {
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn questions_are_many_different_and_about_the_documents() {
-        let corpus = Corpus::new(generate(300_000), "generated").unwrap();
+        let corpus = Corpus::generated(300_000).unwrap();
         let questions = corpus.questions(1_000);
         let different: HashSet<&String> = questions.iter().collect();
         assert!(different.len() > 950, "{}", different.len());

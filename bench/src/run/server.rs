@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use docbrain_core::env;
 use reqwest::Client;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
@@ -16,10 +17,6 @@ use tempfile::TempDir;
 use super::corpus::{Corpus, Document};
 use super::process::Process;
 use crate::machine::{Watched, postmaster_below};
-
-#[path = "../../../core/src/env.rs"]
-#[expect(dead_code, reason = "TEMPORARY")]
-mod env;
 
 /// Guards a server that exists for minutes on the loopback interface.
 const TOKEN: &str = "docbrain-bench-admin-token-for-one-run";

@@ -92,8 +92,6 @@ pub(super) struct Ceilings {
     loads: Vec<(&'static str, Summary)>,
 }
 
-pub(super) const CEILING_COLUMNS: &[&str] = &["load", "req/s", "lowest to highest", "ms p50 / p95 / p99", "errors"];
-
 pub(super) async fn ceilings(model_url: &str, questions: &[String], windows: Windows) -> anyhow::Result<Ceilings> {
     let window = Until::Elapsed(windows.measured / 5);
     let passages: Vec<String> = (1..=5).map(|number| format!("[{number}] {}\n", "Words about nothing. ".repeat(50))).collect();
@@ -124,10 +122,14 @@ fn judge_any(_: &[u8]) -> Judgement {
 }
 
 impl Ceilings {
-    pub(super) fn table(&self) -> Vec<Vec<String>> {
+    pub(super) fn table(&self) -> Table {
         let single = [("embedding of a question, 1 client", &self.embedding), ("chat, 1 client, streamed", &self.chat)];
         let loads = self.loads.iter().map(|(name, summary)| (*name, summary));
-        single.into_iter().chain(loads).map(|(name, summary)| summary_cells(name, summary)).collect()
+        Table {
+            title: "The load generator against the model server alone: above this nothing can be measured here.",
+            columns: &["load", "req/s", "lowest to highest", "ms p50 / p95 / p99", "errors"],
+            rows: single.into_iter().chain(loads).map(|(name, summary)| summary_cells(name, summary)).collect(),
+        }
     }
 }
 
@@ -169,9 +171,8 @@ impl MeasuredChat {
         Row::measured(what, budget, value, note)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of a run of seconds")]
     fn cells(&self) -> Vec<String> {
-        let per_chat = |cpu: Duration| number(cpu.as_secs_f64() * 1e3 / (self.summary.replies.max(1) as f64));
+        let per_chat = |cpu| per_unit(cpu, self.summary.replies);
         let cores = (self.cpu.product + self.cpu.postgres + self.cpu.bench).as_secs_f64() / self.elapsed.as_secs_f64();
         let mut cells = summary_cells(self.chat.name, &self.summary);
         cells.extend([
@@ -229,7 +230,7 @@ impl MeasuredIngestion {
 
     #[expect(clippy::cast_precision_loss, reason = "a corpus has far fewer bytes than 2^53")]
     pub(super) fn table(&self) -> Table {
-        let per_chunk = |cpu: Duration| number(cpu.as_secs_f64() * 1e3 / (self.ingested.chunks.max(1) as f64));
+        let per_chunk = |cpu| per_unit(cpu, self.ingested.chunks);
         Table {
             title: "Ingestion over the API, from the first upload to the end of the last run.",
             columns: &[
@@ -247,17 +248,54 @@ impl MeasuredIngestion {
     }
 }
 
-/// MiB of a server with the built-in model, at rest after a few questions.
-pub(super) async fn built_in_memory(binary: &Path, model_url: &str, stub: u32, questions: &[String]) -> anyhow::Result<f64> {
-    const ASKED: u64 = 20;
+/// What the built-in embedding model makes of it.
+pub(super) struct BuiltIn {
+    /// Of the server at rest, after everything else.
+    pub(super) memory_mib: f64,
+    ingestion: MeasuredIngestion,
+    chat: MeasuredChat,
+}
+
+/// A server with the built-in model: a small corpus ingested, one client's questions answered.
+pub(super) async fn built_in(
+    binary: &Path,
+    model_url: &str,
+    stub: u32,
+    questions: &[String],
+    windows: Windows,
+) -> anyhow::Result<BuiltIn> {
+    // The engine does some forty chunks a second.
+    const BYTES: usize = 600_000;
     let server = Server::start(binary, model_url, stub, Embeddings::BuiltIn).await?;
     server.rest().await?;
-    let bodies = questions.iter().map(|question| Bytes::from(Server::chat_body(question))).collect();
-    let target = Target::post(&server.chat_url(), bodies, judge_chat)?.header("authorization", &format!("Bearer {}", Server::token()))?;
-    let summary = load::run(&Arc::new(target), 1, Until::Count(ASKED)).await?;
-    if let Some(error) = summary.first_error {
-        bail!("questions failed: {error}");
+    let ingestion = ingest(&server, &Corpus::generated(BYTES)?).await?;
+    let chat = chat(&server, Chat::ONE, questions, windows).await?;
+    if let Some(error) = &chat.summary.first_error {
+        bail!("{} questions failed: {error}", chat.summary.errors);
     }
     server.rest().await?;
-    memory_mib(server.process_id())
+    Ok(BuiltIn { memory_mib: memory_mib(server.process_id())?, ingestion, chat })
+}
+
+impl BuiltIn {
+    pub(super) fn table(&self) -> Table {
+        let (chunks, latency) = (self.ingestion.ingested.chunks, self.chat.summary.latency);
+        Table {
+            title: "With the built-in embedding model: generated documents ingested, and chat at 1 client.",
+            columns: &["chunks/s", "CPU ms per chunk", "chat ms p50 / p95 / p99", "CPU ms per chat, product", "MiB at rest"],
+            rows: vec![vec![
+                number(self.ingestion.per_second(chunks)),
+                per_unit(self.ingestion.cpu.product, chunks),
+                latency.to_string(),
+                per_unit(self.chat.cpu.product, self.chat.summary.replies),
+                number(self.memory_mib),
+            ]],
+        }
+    }
+}
+
+/// Milliseconds per unit of work.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run of minutes")]
+fn per_unit(cpu: Duration, units: u64) -> String {
+    number(cpu.as_secs_f64() * 1e3 / units.max(1) as f64)
 }

@@ -25,6 +25,8 @@ const CONNECTIVES: [&str; 18] = [
 /// First words of a piece of a question: "for hashes?", "in Python?".
 const PREPOSITIONS: [&str; 14] =
     ["for", "in", "with", "without", "on", "from", "as", "using", "für", "mit", "ohne", "bei", "con", "pour"];
+/// Words that ask for something without saying about what: "tell me more", "an example?".
+const ASKING: &str = "tell explain elaborate example show give please help mean detail go continue understand Beispiel erkläre";
 /// Words of its own that a question with a connective may have.
 const CONTINUED: usize = 4;
 /// Names taken from the last answer.
@@ -54,7 +56,7 @@ pub fn search_text(question: &Question) -> String {
 fn leans(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.unicode_words().collect();
-    let own = terms(text).len();
+    let own = terms(text).difference(&terms(ASKING)).count();
     let starts = |list: &[&str]| words.first().is_some_and(|word| list.contains(word));
     own == 0
         || starts(&CONNECTIVES) && own <= CONTINUED

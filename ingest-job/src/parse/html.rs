@@ -1,7 +1,7 @@
 //! A web page to Markdown: its article, without the page's furniture.
 
 use dom_smoothie::{Config, Readability};
-use html_to_markdown_rs::{ConversionOptions, ConversionResult, InlineDataMedia, convert};
+use html_to_markdown_rs::{ConversionOptions, WarningKind, convert};
 
 use super::{Format, ParseError, ParsedDocument, markdown};
 
@@ -15,7 +15,7 @@ pub(super) fn parse(html: &str) -> Result<ParsedDocument, ParseError> {
         .ok()
         .and_then(|mut page| page.parse().ok());
     let Some(article) = article else {
-        return Ok(ParsedDocument { title: markdown::first_heading(&page), ..ParsedDocument::from_markdown(page) });
+        return Ok(ParsedDocument::from_markdown(page));
     };
     let content = to_markdown(&article.content)?;
     let title = (!article.title.trim().is_empty()).then_some(article.title);
@@ -35,10 +35,11 @@ fn to_markdown(html: &str) -> Result<String, ParseError> {
         compact_tables: true,
         extract_metadata: false,
         skip_images: true,
-        inline_data_media: InlineDataMedia::default(),
         ..ConversionOptions::default()
     };
-    let ConversionResult { content, .. } =
-        convert(html, options).map_err(|error| ParseError::damaged(Format::Html, error))?;
-    Ok(content.unwrap_or_default())
+    let result = convert(html, options).map_err(|error| ParseError::damaged(Format::Html, error))?;
+    if result.warnings.iter().any(|warning| warning.kind == WarningKind::DepthLimitExceeded) {
+        return Err(ParseError::TooComplex { format: Format::Html });
+    }
+    Ok(result.content.unwrap_or_default())
 }

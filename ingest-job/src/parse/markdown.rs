@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::ParsedDocument;
 
-/// The title is the front matter's, else the first top heading.
+/// The title is the front matter's.
 pub(super) fn parse(text: &str) -> ParsedDocument {
     let (title, body) = split_front_matter(text);
-    let title = title.or_else(|| first_heading(body));
     ParsedDocument { title, markdown: body.to_owned(), page_starts: Vec::new() }
 }
 
@@ -46,4 +45,30 @@ fn split_front_matter(text: &str) -> (Option<String>, &str) {
         _ => None,
     };
     (title, body)
+}
+
+/// Follows code fences line by line.
+#[derive(Debug, Default)]
+pub(super) struct Fence {
+    open: Option<&'static str>,
+}
+
+impl Fence {
+    /// Whether the next `line` belongs to a fenced block, its marks included.
+    pub(super) fn holds(&mut self, line: &str) -> bool {
+        let mark = ["```", "~~~"].into_iter().find(|mark| line.trim_start().starts_with(mark));
+        match (self.open, mark) {
+            (None, None) => false,
+            (None, Some(mark)) => {
+                self.open = Some(mark);
+                true
+            }
+            (Some(open), mark) => {
+                if mark == Some(open) {
+                    self.open = None;
+                }
+                true
+            }
+        }
+    }
 }

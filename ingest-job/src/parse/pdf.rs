@@ -1,54 +1,60 @@
 //! PDF to Markdown with page starts.
 
-use unpdf::model::{Block, Document, Paragraph, Table};
-use unpdf::{PdfParser, RenderOptions, render};
+use std::collections::HashMap;
+
+use unpdf::model::{Block, Document, Paragraph, Table, TableCell};
+use unpdf::render::{self, CleanupOptions, CleanupPipeline};
+use unpdf::{PdfParser, RenderOptions};
 
 use super::{Format, ParseError, ParsedDocument, PdfEngine};
 
 /// A table with a larger share of empty cells is text or a drawing that happened to line up.
 const MAX_EMPTY_CELLS_PERCENT: usize = 50;
 
+/// A line that opens or closes this many pages, but for its digits, is a running header or footer.
+const MIN_REPEATS: usize = 3;
+
 pub(super) fn parse(engine: PdfEngine, bytes: &[u8]) -> Result<ParsedDocument, ParseError> {
-    let read = match engine {
+    let (title, mut pages) = match engine {
         PdfEngine::Accurate => match accurate(bytes) {
             Err(ParseError::Damaged { .. }) => robust(bytes)?,
             other => other?,
         },
         PdfEngine::Robust => robust(bytes)?,
     };
-    let mut markdown = String::new();
-    let mut page_starts = Vec::with_capacity(read.pages.len());
-    for page in &read.pages {
-        page_starts.push(markdown.len());
+    strip_running_lines(&mut pages);
+    let mut parsed = ParsedDocument { title, markdown: String::new(), page_starts: Vec::with_capacity(pages.len()) };
+    for page in pages {
+        parsed.page_starts.push(parsed.markdown.len());
         if !page.trim().is_empty() {
-            markdown.push_str(page.trim());
-            markdown.push_str("\n\n");
+            parsed.markdown.push_str(page.trim());
+            parsed.markdown.push_str("\n\n");
         }
     }
-    Ok(ParsedDocument { title: read.title, markdown, page_starts })
+    Ok(parsed)
 }
 
-/// Markdown of every page, in order.
-struct Read {
-    title: Option<String>,
-    pages: Vec<String>,
-}
+/// Title, and the Markdown of every page in order.
+type Read = (Option<String>, Vec<String>);
 
 fn accurate(bytes: &[u8]) -> Result<Read, ParseError> {
-    let failed = |error: unpdf::Error| match error {
+    let failed = |error| match error {
         unpdf::Error::Encrypted | unpdf::Error::InvalidPassword => ParseError::PasswordProtected,
         other => ParseError::damaged(Format::Pdf, other),
     };
     let options = unpdf::ParseOptions::new().sequential().with_resources(false);
-    let mut document = PdfParser::from_bytes_with_options(bytes, options).and_then(|parser| parser.parse()).map_err(failed)?;
-    let rendering = RenderOptions::new().with_standard_cleanup();
+    let parser = PdfParser::from_bytes_with_options(bytes, options).map_err(failed)?;
+    let document = parser.parse().map_err(failed)?;
+    let cleanup = CleanupPipeline::new(CleanupOptions { remove_toc: true, ..CleanupOptions::standard() });
+    let rendering = RenderOptions::new();
     let mut pages = Vec::with_capacity(document.pages.len());
-    for mut page in std::mem::take(&mut document.pages) {
+    for mut page in document.pages {
         page.elements = page.elements.into_iter().flat_map(dissolve_sparse_table).collect();
+        // Page by page, so that no marker has to be found again in text that could contain it.
         let single = Document { pages: vec![page], ..Document::new() };
-        pages.push(render::to_markdown(&single, &rendering).map_err(failed)?);
+        pages.push(cleanup.process(&render::to_markdown(&single, &rendering).map_err(failed)?));
     }
-    Ok(Read { title: document.metadata.title, pages })
+    Ok((document.metadata.title, pages))
 }
 
 fn robust(bytes: &[u8]) -> Result<Read, ParseError> {
@@ -57,26 +63,52 @@ fn robust(bytes: &[u8]) -> Result<Read, ParseError> {
         other => ParseError::damaged(Format::Pdf, other),
     };
     let extraction = pdf_inspector::extract_pages_markdown_mem(bytes, None).map_err(failed)?;
-    Ok(Read { title: None, pages: extraction.pages.into_iter().map(|page| page.markdown).collect() })
+    Ok((None, extraction.pages.into_iter().map(|page| page.markdown).collect()))
 }
 
 fn dissolve_sparse_table(block: Block) -> Vec<Block> {
-    match block {
-        Block::Table(table) if is_sparse(&table) => table
-            .rows
-            .iter()
-            .map(|row| {
-                let cells: Vec<String> = row.cells.iter().map(unpdf::model::TableCell::plain_text).collect();
-                let words: Vec<&str> = cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
-                Block::Paragraph(Paragraph::with_text(words.join(" ")))
-            })
-            .collect(),
-        other => vec![other],
+    let Block::Table(table) = block else { return vec![block] };
+    if !is_sparse(&table) {
+        return vec![Block::Table(table)];
     }
+    let row_text = |cells: &[TableCell]| {
+        let cells: Vec<String> = cells.iter().map(TableCell::plain_text).collect();
+        cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    table.rows.iter().map(|row| Block::Paragraph(Paragraph::with_text(row_text(&row.cells)))).collect()
 }
 
 fn is_sparse(table: &Table) -> bool {
     let cells = || table.rows.iter().flat_map(|row| &row.cells);
     let empty = cells().filter(|cell| cell.plain_text().trim().is_empty()).count();
     empty * 100 > cells().count() * MAX_EMPTY_CELLS_PERCENT
+}
+
+/// Removes first and last lines that repeat on at least a third of the pages; their page numbers may differ.
+fn strip_running_lines(pages: &mut [String]) {
+    let ends: [fn(&str) -> Option<&str>; 2] =
+        [|page| page.lines().find(|line| !line.is_empty()), |page| page.lines().rfind(|line| !line.is_empty())];
+    for end in ends {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for page in pages.iter() {
+            if let Some(shape) = end(page.trim()).and_then(running_shape) {
+                *counts.entry(shape).or_default() += 1;
+            }
+        }
+        let enough = MIN_REPEATS.max(pages.len() / 3);
+        for page in pages.iter_mut() {
+            let text = page.trim();
+            let Some(line) = end(text) else { continue };
+            if running_shape(line).is_some_and(|shape| counts[&shape] >= enough) {
+                let rest = text.strip_prefix(line).or_else(|| text.strip_suffix(line)).unwrap_or(text);
+                *page = rest.trim().to_owned();
+            }
+        }
+    }
+}
+
+/// The line without digits, if it can be a running line: short, and no table, list or code.
+fn running_shape(line: &str) -> Option<String> {
+    let is_plain = line.len() <= 120 && !line.starts_with(['|', '`', '-', '~']);
+    is_plain.then(|| line.chars().filter(|character| !character.is_ascii_digit()).collect())
 }

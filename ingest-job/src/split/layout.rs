@@ -154,6 +154,10 @@ fn without(markdown: &str, span: &Range<usize>, cuts: &[Range<usize>]) -> String
             text.push_str(&markdown[from..cut.start]);
         }
         from = from.max(cut.end);
+        if text.is_empty() || text.ends_with("\n\n") {
+            let rest = &markdown[from.min(span.end)..span.end];
+            from += rest.len() - rest.trim_start_matches('\n').len();
+        }
     }
     if from < span.end {
         text.push_str(&markdown[from..span.end]);

@@ -78,16 +78,21 @@ impl<'a> Plan<'a> {
     /// The piece as a chunk of which only `words` are embedded.
     pub(super) fn chunk_found_by(&self, piece: &Piece, words: Range<usize>) -> Option<Chunk> {
         let layout = &self.layout;
-        let text = join([layout.show(&piece.before), layout.show(&piece.span), layout.show(&piece.after)]);
+        let body = join([layout.read(&piece.before), layout.read(&words), layout.read(&piece.after)]);
+        if body.is_empty() && words.start == piece.span.start {
+            return None;
+        }
         let (context, context_tokens) = self.context(&piece.path);
-        let spans = [piece.before.clone(), words, piece.after.clone()];
-        let tokens = context_tokens + spans.iter().map(|span| self.ruler.count(span)).sum::<usize>();
-        let embedding_text = join([context.join(" › "), join(spans.map(|span| layout.read(&span)))]);
+        let spans = [&piece.before, &words, &piece.after];
         let span = layout.trim(&piece.span);
-        let heading_path = piece.path.iter().map(|&heading| layout.headings[heading].title.clone()).collect();
-        let pages = self.pages(&span);
-        (!text.is_empty() && !embedding_text.is_empty())
-            .then_some(Chunk { text, embedding_text, heading_path, span, pages, tokens })
+        Some(Chunk {
+            text: join([layout.show(&piece.before), layout.show(&piece.span), layout.show(&piece.after)]),
+            embedding_text: join([context.join(" › "), body]),
+            heading_path: piece.path.iter().map(|&heading| layout.headings[heading].title.clone()).collect(),
+            pages: self.pages(&span),
+            span,
+            tokens: context_tokens + spans.map(|span| self.ruler.count(span)).iter().sum::<usize>(),
+        })
     }
 
     /// The parts of the line `title › heading › …` and its tokens. It takes at most half of a chunk: the title goes first,

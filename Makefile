@@ -1,0 +1,78 @@
+# The two commands: `make up` runs the product, `make test` tests it. Both install what they need, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Where the product keeps its database, secrets and tools (`docbrain --help`, --home).
+DOCBRAIN_HOME ?= $(if $(filter 0,$(shell id -u)),/var/lib/docbrain,$(or $(XDG_DATA_HOME),$(HOME)/.local/share)/docbrain)
+export DOCBRAIN_HOME
+# Queries are checked against the committed .sqlx; `make generate` refreshes it.
+export SQLX_OFFLINE := true
+# A variable of the shell must not reach tests, which make databases of their own.
+unexport DATABASE_URL
+
+MODEL_DIR := $(DOCBRAIN_HOME)/tools/model/all-MiniLM-L6-v2
+REAL_DOCUMENTS := $(DOCBRAIN_HOME)/tools/real-documents
+DOCBRAIN := target/debug/docbrain
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: prerequisites
+prerequisites:
+	@tools/prerequisites.sh
+
+.PHONY: tools
+tools: prerequisites ## Prepare PostgreSQL and the embedding model
+	@python3 tools/prepare.py "$(DOCBRAIN_HOME)"
+
+.PHONY: up
+up: tools ## Start DocBrain on this machine, until Ctrl-C
+	@echo "building DocBrain (the first time takes some minutes) …"
+	@cargo build --release --quiet -p docbrain -p docbrain-ingest
+	@exec target/release/docbrain up
+
+.PHONY: build
+build: prerequisites
+	cargo build --workspace --bins
+
+.PHONY: test
+test: tools build ## Run all tests
+	@tools/real-documents.sh "$(REAL_DOCUMENTS)"
+	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" \
+	  $(DOCBRAIN) postgres --ephemeral -- tools/test.sh cargo test --workspace --no-fail-fast
+
+.PHONY: check
+check: prerequisites ## Check format, lints, documentation, licences and generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	tools/deny.sh
+	$(MAKE) --no-print-directory fresh
+
+.PHONY: generate
+generate: tools build ## Refresh every generated file
+	cargo run --quiet -p docbrain-operator -- crd --folder crds/generated
+	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh .sqlx
+	UPDATE_OPENAPI=1 cargo test --quiet -p docbrain-api --lib openapi
+
+.PHONY: fresh
+fresh: tools build ## Check that generated files are fresh
+	cargo run --quiet -p docbrain-operator -- crd --folder target/fresh/crds
+	diff -r crds/generated target/fresh/crds
+	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh target/fresh/sqlx
+	diff -r .sqlx target/fresh/sqlx
+
+.PHONY: coverage
+coverage: tools build ## Measure line coverage; fails below the bars
+	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" \
+	  $(DOCBRAIN) postgres --ephemeral -- tools/coverage.sh
+
+.PHONY: bench
+bench: tools ## Measure, and write docs/benchmarks.md
+	cargo build --release --quiet -p docbrain -p docbrain-ingest -p docbrain-bench
+	target/release/docbrain-bench run --docs docs/benchmarks.md
+
+.PHONY: ci
+ci: check test ## What CI runs

@@ -1,0 +1,171 @@
+//! A database, migrated, with its roles and models: what every command works on.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use docbrain_core::env;
+use docbrain_core::ids::TenantId;
+use docbrain_core::models::{EmbeddingChoice, Endpoint};
+use docbrain_core::provision::Provisioner;
+use docbrain_core::store::roles::{self, Login};
+use docbrain_core::store::{self, Pool};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::home::Home;
+use crate::postgres::{Durability, Postgres};
+
+/// Where the installation is and which models it uses.
+#[derive(Args)]
+#[command(next_help_heading = "Installation")]
+pub struct InstallationArguments {
+    /// Folder for database, secrets and tools [default: /var/lib/docbrain for root, else ~/.local/share/docbrain]
+    #[arg(long, env = env::HOME, global = true)]
+    home: Option<PathBuf>,
+    /// A PostgreSQL with pgvector to use instead of the embedded one, as the owner of its database
+    #[arg(long, env = env::DATABASE_URL, hide_env_values = true, global = true)]
+    database_url: Option<SecretString>,
+    /// Folder of the built-in embedding model [default: in the home folder]
+    #[arg(long, env = env::MODEL_DIR, global = true)]
+    model_dir: Option<PathBuf>,
+    /// OpenAI-compatible base URL for embeddings, instead of the built-in model
+    #[arg(long, env = env::EMBEDDING_BASE_URL, global = true)]
+    embedding_base_url: Option<String>,
+    /// Model name at that URL
+    #[arg(long, env = env::EMBEDDING_MODEL, default_value = "text-embedding-3-small", global = true)]
+    embedding_model: String,
+    /// Key for that URL
+    #[arg(long, env = env::EMBEDDING_API_KEY, hide_env_values = true, global = true)]
+    embedding_api_key: Option<SecretString>,
+    /// OpenAI-compatible base URL for chat; without one, answers are quotes
+    #[arg(long, env = env::CHAT_BASE_URL, global = true)]
+    chat_base_url: Option<String>,
+    /// Model name at that URL
+    #[arg(long, env = env::CHAT_MODEL, default_value = "gpt-4.1-mini", global = true)]
+    chat_model: String,
+    /// Key for that URL
+    #[arg(long, env = env::CHAT_API_KEY, hide_env_values = true, global = true)]
+    chat_api_key: Option<SecretString>,
+}
+
+impl InstallationArguments {
+    /// The home folder, made where it is missing.
+    pub fn open_home(&self) -> anyhow::Result<Home> {
+        Home::open(&self.home_path())
+    }
+
+    /// Where the embedded PostgreSQL's programs are.
+    pub fn postgres_folder(&self) -> PathBuf {
+        self.home_path().join("tools/postgres")
+    }
+
+    fn home_path(&self) -> PathBuf {
+        self.home.clone().unwrap_or_else(Home::default_path)
+    }
+
+    fn embedding(&self) -> EmbeddingChoice {
+        match &self.embedding_base_url {
+            Some(base_url) => EmbeddingChoice::Remote(Endpoint {
+                base_url: base_url.clone(),
+                model: self.embedding_model.clone(),
+                api_key: self.embedding_api_key.clone(),
+            }),
+            None => EmbeddingChoice::BuiltIn(
+                self.model_dir.clone().unwrap_or_else(|| self.home_path().join("tools/model/all-MiniLM-L6-v2")),
+            ),
+        }
+    }
+
+    fn chat(&self) -> Option<Endpoint> {
+        self.chat_base_url.as_ref().map(|base_url| Endpoint {
+            base_url: base_url.clone(),
+            model: self.chat_model.clone(),
+            api_key: self.chat_api_key.clone(),
+        })
+    }
+}
+
+/// An installation that answers.
+pub struct Installation {
+    /// The home folder.
+    pub home: Home,
+    /// Connections as the owner of the schema: provisioning and launching only.
+    pub owner: Pool,
+    /// Connections as the API's role, bound by row-level security.
+    pub api: Pool,
+    /// The embedding model.
+    pub embedding: EmbeddingChoice,
+    /// The chat model's endpoint.
+    pub chat: Option<Endpoint>,
+    owner_url: SecretString,
+    role_secret: SecretString,
+    postgres: Option<Postgres>,
+}
+
+impl Installation {
+    /// Opens the database (starting the embedded one where it does not run), migrates it, and sees to its roles.
+    pub async fn open(arguments: &InstallationArguments) -> anyhow::Result<Self> {
+        let home = arguments.open_home()?;
+        let (owner_url, postgres) = match &arguments.database_url {
+            Some(url) => (url.clone(), None),
+            None => {
+                let postgres = Postgres::start(&home, &arguments.postgres_folder(), Durability::Safe).await?;
+                (postgres.owner_url().clone(), Some(postgres))
+            }
+        };
+        let owner = store::connect(owner_url.expose_secret(), 8).await.context("cannot reach the database")?;
+        store::migrate(&owner).await?;
+        let role_secret = home.secret("roles")?;
+        roles::ensure(&owner, Login::Api, &role_secret).await?;
+        let api_url = roles::url(owner_url.expose_secret(), Login::Api, &role_secret)?;
+        let api = store::connect(api_url.expose_secret(), 16).await.context("cannot log in to the database as docbrain_api")?;
+        let (embedding, chat) = (arguments.embedding(), arguments.chat());
+        Ok(Self { home, owner, api, embedding, chat, owner_url, role_secret, postgres })
+    }
+
+    /// Writes specs to rows.
+    pub fn provisioner(&self) -> Provisioner {
+        Provisioner::new(self.owner.clone(), self.role_secret.clone())
+    }
+
+    /// The database as the role of a tenant's ingestion runs.
+    pub fn ingest_url(&self, tenant: TenantId) -> anyhow::Result<SecretString> {
+        Ok(roles::url(self.owner_url.expose_secret(), Login::Ingest(tenant), &self.role_secret)?)
+    }
+
+    /// The tenant of this name, or the only one there is.
+    pub async fn tenant(&self, name: Option<&str>) -> anyhow::Result<TenantId> {
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => {
+                let mut names = store::tenants::names(&self.api).await?;
+                match names.len() {
+                    1 => names.remove(0),
+                    0 => anyhow::bail!("there is no tenant yet: `docbrain up` adds a demo, `docbrain apply -f` your own"),
+                    _ => anyhow::bail!("there are several tenants; name one with --tenant: {}", names.join(", ")),
+                }
+            }
+        };
+        store::tenants::named(&self.api, &name).await?.with_context(|| format!("there is no tenant {name:?}"))
+    }
+
+    /// Closes connections, and stops the server that this process started.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.api.close().await;
+        self.owner.close().await;
+        match self.postgres {
+            Some(postgres) if postgres.is_ours() => postgres.stop().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Like [`Installation::close`], and stops a server that an earlier process left behind.
+    pub async fn shut_down(self) -> anyhow::Result<()> {
+        self.api.close().await;
+        self.owner.close().await;
+        match self.postgres {
+            Some(postgres) => postgres.stop().await,
+            None => Ok(()),
+        }
+    }
+}

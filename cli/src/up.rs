@@ -1,0 +1,177 @@
+//! `docbrain up`: the whole product in one process, until Ctrl-C.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use docbrain_api::AppState;
+use docbrain_core::env;
+use docbrain_core::ids::TenantId;
+use docbrain_core::store::documents::{self, NewDocument, Put};
+use docbrain_core::store::runs::{self, RunState};
+use docbrain_core::store::{TenantTx, sources, tenants};
+use docbrain_crds::manifest;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::installation::{Installation, InstallationArguments};
+use crate::{launcher, show};
+
+#[derive(Args)]
+pub struct UpArguments {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Bearer token that guards the API [default: made at the first start, kept in the home folder]
+    #[arg(long, env = env::ADMIN_TOKEN, hide_env_values = true)]
+    admin_token: Option<SecretString>,
+    /// Start without the demo chatbot
+    #[arg(long)]
+    no_demo: bool,
+}
+
+const DEMO: &str = include_str!("../../deploy/demo.yaml");
+
+/// What the demo chatbot knows: this project's own documentation.
+const DEMO_DOCUMENTS: [(&str, &str); 3] = [
+    ("README.md", include_str!("../../README.md")),
+    ("ARCHITECTURE.md", include_str!("../../ARCHITECTURE.md")),
+    ("CONTRIBUTING.md", include_str!("../../CONTRIBUTING.md")),
+];
+
+pub async fn up(arguments: &InstallationArguments, up: UpArguments) -> anyhow::Result<()> {
+    // The port first: somebody who has it taken learns so at once.
+    let listener = TcpListener::bind(up.listen).await.with_context(|| {
+        format!("cannot listen on {}: is DocBrain running already? Another address is chosen with --listen", up.listen)
+    })?;
+    show::note("starting the database …");
+    let installation = Installation::open(arguments).await?;
+    let stop = CancellationToken::new();
+    let served = serve(&installation, &up, listener, &stop).await;
+    stop.cancel();
+    show::note("stopping …");
+    installation.shut_down().await?;
+    served
+}
+
+async fn serve(
+    installation: &Installation,
+    up: &UpArguments,
+    listener: TcpListener,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    show::note("loading the embedding model …");
+    let model = installation.embedding.open().await?;
+    let token = match &up.admin_token {
+        Some(token) => token.clone(),
+        None => installation.home.secret("admin-token")?,
+    };
+    let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone());
+    let address = listener.local_addr()?;
+    let server = axum::serve(listener, docbrain_api::router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let work = async {
+        tokio::try_join!(launcher::launch_runs(installation, stop.clone()), async {
+            if !up.no_demo {
+                add_demo(installation).await?;
+            }
+            greet(installation, address, &token);
+            interrupted().await?;
+            stop.cancel();
+            Ok(())
+        })
+    };
+    let serving = async {
+        server.await?;
+        anyhow::Ok(())
+    };
+    // Streams that are under way get a moment to end.
+    tokio::select! {
+        done = async { tokio::try_join!(work, serving) } => done.map(|_| ()),
+        () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(10)).await } => Ok(()),
+    }
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+pub async fn interrupted() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        done = tokio::signal::ctrl_c() => Ok(done?),
+    }
+}
+
+/// On the first start: a tenant, a chatbot and a knowledge source from YAML, filled with the project's documentation.
+async fn add_demo(installation: &Installation) -> anyhow::Result<()> {
+    let names = tenants::names(&installation.api).await?;
+    if !names.is_empty() && names != ["demo"] {
+        return Ok(());
+    }
+    let provisioner = installation.provisioner();
+    if names.is_empty() {
+        show::note("adding the demo chatbot …");
+        for resource in manifest::read(DEMO).context("deploy/demo.yaml")? {
+            provisioner.apply(&resource).await.with_context(|| resource.label())?;
+        }
+    }
+    // Unchanged documents cost nothing; those of a newer version are indexed again.
+    let tenant = installation.tenant(Some("demo")).await?;
+    let mut tx = TenantTx::begin(&installation.api, tenant).await?;
+    let Ok(source) = sources::by_name(&mut tx, "docbrain").await else {
+        return Ok(());
+    };
+    let mut pending = false;
+    for (path, text) in DEMO_DOCUMENTS {
+        let put = documents::put(&mut tx, source.id, &NewDocument { path, url: None, bytes: text.as_bytes() }).await?;
+        pending |= matches!(put, Put::Pending(_));
+    }
+    if !pending {
+        return Ok(());
+    }
+    let run = runs::enqueue(&mut tx, source.id, &format!("demo:{}", docbrain_core::ids::RunId::new())).await?;
+    tx.commit().await?;
+    follow(installation, tenant, run).await
+}
+
+async fn follow(installation: &Installation, tenant: TenantId, run: docbrain_core::ids::RunId) -> anyhow::Result<()> {
+    let bar = show::progress("documents indexed");
+    loop {
+        let mut tx = TenantTx::begin(&installation.api, tenant).await?;
+        let row = runs::get(&mut tx, run).await?;
+        tx.commit().await?;
+        bar.set_length(row.documents_total.into());
+        bar.set_position(row.documents_indexed.into());
+        match row.state {
+            RunState::Succeeded => break,
+            RunState::Failed { reason } => {
+                show::note(&format!("the demo's documents could not be indexed: {reason}"));
+                break;
+            }
+            RunState::Queued | RunState::Running => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn greet(installation: &Installation, address: SocketAddr, token: &SecretString) {
+    let token = token.expose_secret();
+    let answers = match &installation.chat {
+        Some(endpoint) => format!("answers are written by {} at {}", endpoint.model, endpoint.base_url),
+        None => format!("answers are quotes; set {} and {} for a chat model", env::CHAT_BASE_URL, env::CHAT_API_KEY),
+    };
+    show::line(&format!(
+        "
+DocBrain is ready; {answers}.
+
+  open   http://{address}/#token={token}
+  API    http://{address}/docs
+  try    curl http://{address}/conversation/chat -H 'Authorization: Bearer {token}' \\
+           -H 'Content-Type: application/json' -d '{{\"chatbot\":\"demo\",\"message\":\"What is DocBrain?\"}}'
+  add    docbrain ingest PATH --chatbot demo
+
+Ctrl-C stops it."
+    ));
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Writes what the query macros learn of a fresh database into a folder, for builds without one.
+# Run by `make generate` and `make fresh` beside an empty server (DATABASE_URL).
+set -euo pipefail
+folder=$1
+rm -rf "$folder"
+mkdir -p "$folder"
+folder=$(realpath "$folder")
+SQLX_OFFLINE=true cargo run --quiet -p docbrain-core --example migrate
+# The macros run only when the crate is compiled.
+touch core/src/lib.rs
+SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$folder" cargo check --quiet -p docbrain-core --target-dir target/sqlx
+test -n "$(ls -A "$folder")"
