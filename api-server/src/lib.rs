@@ -1,1 +1,33 @@
-//! DocBrain.
+//! The HTTP API of DocBrain, as a library: `docbrain up` serves [`router`] in its own process.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `state` | what handlers are given |
+//! | `routes` | the table of all routes with who may call each, and one module a resource |
+//! | `access` | the admin token, and which tenant a request is for |
+//! | `problem` | the one error type, `application/problem+json` |
+//! | `extract` | bodies, paths and queries that fail as a problem |
+//! | `middleware` | request ids, the access log, metrics, rendering of problems |
+//! | `sse` | event streams |
+//!
+//! Invariants: handlers call the store, retrieval and answering of `docbrain_core` and nothing between; no SQL stands
+//! here; no text of an inner error reaches a client.
+#![warn(missing_docs)]
+
+mod access;
+mod extract;
+mod middleware;
+mod problem;
+mod routes;
+mod sse;
+mod state;
+
+use axum::Router;
+
+pub use routes::openapi;
+pub use state::AppState;
+
+/// The whole API, ready to be served.
+pub fn router(state: AppState) -> Router {
+    middleware::around(routes::table().into_router(&state)).with_state(state)
+}

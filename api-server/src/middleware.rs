@@ -1,0 +1,177 @@
+//! Around every request: an id, one line of log, metrics, and problems written out.
+
+use std::any::Any;
+use std::fmt;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use docbrain_core::telemetry::metrics;
+use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
+
+use crate::problem::{MEDIA_TYPE, Problem, ProblemKind};
+
+/// Largest body of a request, in bytes, where a route does not say otherwise.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Puts all middleware around the routes.
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(observe))
+}
+
+/// What a request is called in answers and in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The caller's own id, if it is a short word, or a new one.
+    fn of(headers: &HeaderMap) -> Self {
+        let sane = |value: &&HeaderValue| {
+            (1..=64).contains(&value.len()) && value.as_bytes().iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        let given = headers.get(REQUEST_ID).filter(sane).cloned();
+        Self(given.unwrap_or_else(|| Uuid::now_v7().to_string().parse().expect("a UUID is header text")))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().expect("it is checked to be ASCII"))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(parts.extensions.get().cloned().unwrap_or_else(|| Self::of(&parts.headers)))
+    }
+}
+
+async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId::of(request.headers());
+    request.extensions_mut().insert(request_id.clone());
+    let method = name(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+
+    let mut response = written_out(next.run(request).await, &request_id);
+    response.headers_mut().insert(REQUEST_ID, request_id.0.clone());
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    metrics().requests_total.with_label_values(&[route, method, response.status().as_str()]).inc();
+    metrics().request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    tracing::info!(method, route, status, duration_ms = took.as_secs_f64() * 1e3, %request_id, "request");
+    response
+}
+
+/// The method as a label: callers may invent methods.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Gives every refusal a problem as its body, also the ones that axum makes itself.
+fn written_out(mut response: Response, request_id: &RequestId) -> Response {
+    if !response.status().is_client_error() && !response.status().is_server_error() {
+        return response;
+    }
+    let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| unexplained(response.status()));
+    log_causes(&problem, request_id);
+    let body = serde_json::to_vec(&problem.body(request_id)).expect("a problem is JSON");
+    *response.status_mut() = problem.kind.status();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+/// A refusal that axum made itself.
+fn unexplained(status: StatusCode) -> Problem {
+    let kind = ProblemKind::of_status(status);
+    let detail = match kind {
+        ProblemKind::RouteNotFound => "no route has this path; /docs lists all of them",
+        ProblemKind::MethodNotAllowed => "the header `Allow` lists the methods of this route",
+        ProblemKind::BodyTooLarge => "send a smaller body",
+        ProblemKind::Internal => "look for the request id in the server's log",
+        _ => "/docs describes what the route takes",
+    };
+    Problem::new(kind, detail)
+}
+
+/// Logs the errors behind a problem; called once for each.
+pub(crate) fn log_causes(problem: &Problem, request_id: &RequestId) {
+    if let Some(causes) = problem.causes() {
+        tracing::error!(code = problem.kind.code(), error = causes, %request_id, "request failed");
+    }
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    #[derive(Debug)]
+    struct Panic(String);
+
+    impl fmt::Display for Panic {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a handler panicked: {}", self.0)
+        }
+    }
+
+    impl std::error::Error for Panic {}
+
+    let message = payload.downcast::<String>().map(|text| *text).or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
+    Problem::internal(Panic(message.unwrap_or_default())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_says_nothing_of_it() {
+        let boom = || async { if true { panic!("secret") } };
+        let routes = around(Router::new().route("/", get(boom)));
+        let response = routes.oneshot(Request::get("/").header("x-request-id", "abc-1").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["x-request-id"], "abc-1");
+        let body = String::from_utf8(to_bytes(response.into_body(), 10_000).await.unwrap().into()).unwrap();
+        assert!(body.contains(r#""code":"internal""#) && body.contains(r#""request_id":"abc-1""#) && !body.contains("secret"), "{body}");
+    }
+
+    #[test]
+    fn only_short_words_are_taken_as_request_ids() {
+        let given = |text: &str| {
+            let headers = HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_bytes(text.as_bytes()).unwrap())]);
+            RequestId::of(&headers).to_string() == text
+        };
+        assert!(given("req_1.a-B"));
+        for text in ["", "two words", "ü", "<b>", &"x".repeat(65)] {
+            assert!(!given(text), "{text:?}");
+        }
+    }
+}

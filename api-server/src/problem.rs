@@ -1,0 +1,288 @@
+//! The one error type of the API: RFC 9457 `application/problem+json`.
+//!
+//! A [`Problem`] says what happened in words made for clients; the error behind it is kept for the log alone. The
+//! body is written by the middleware, which knows the request id.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use docbrain_core::answer::AnswerError;
+use docbrain_core::chat::ChatError;
+use docbrain_core::embed::EmbedError;
+use docbrain_core::openai::ModelServerError;
+use docbrain_core::retrieve::RetrieveError;
+use docbrain_core::store;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::middleware::RequestId;
+
+/// The media type of a problem.
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+macro_rules! problem_kinds {
+    ($($kind:ident = $code:literal, $status:ident, $title:literal;)+) => {
+        /// Everything that can go wrong, as programs tell it apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub(crate) enum ProblemKind {
+            $(#[doc = $title] $kind,)+
+        }
+
+        impl ProblemKind {
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),+];
+
+            /// The word for programs.
+            pub(crate) fn code(self) -> &'static str {
+                match self { $(Self::$kind => $code,)+ }
+            }
+
+            pub(crate) fn status(self) -> StatusCode {
+                match self { $(Self::$kind => StatusCode::$status,)+ }
+            }
+
+            pub(crate) fn title(self) -> &'static str {
+                match self { $(Self::$kind => $title,)+ }
+            }
+        }
+    };
+}
+
+problem_kinds! {
+    BadRequest = "bad_request", BAD_REQUEST, "The request cannot be read";
+    TenantRequired = "tenant_required", BAD_REQUEST, "The request does not say which tenant it is for";
+    Unauthorized = "unauthorized", UNAUTHORIZED, "The request shows no valid token";
+    RouteNotFound = "route_not_found", NOT_FOUND, "There is no such route";
+    TenantNotFound = "tenant_not_found", NOT_FOUND, "There is no such tenant";
+    ChatbotNotFound = "chatbot_not_found", NOT_FOUND, "There is no such chatbot";
+    KnowledgeSourceNotFound = "knowledge_source_not_found", NOT_FOUND, "There is no such knowledge source";
+    ConversationNotFound = "conversation_not_found", NOT_FOUND, "There is no such conversation with this chatbot";
+    DocumentNotFound = "document_not_found", NOT_FOUND, "There is no such document";
+    RunNotFound = "run_not_found", NOT_FOUND, "There is no such run";
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
+    ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
+    KnowledgeSourceSuspended = "knowledge_source_suspended", CONFLICT, "The knowledge source is suspended";
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request is too large";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of another media type than the route takes";
+    InvalidField = "invalid_field", UNPROCESSABLE_ENTITY, "A field of the request does not hold what it should";
+    InvalidPath = "invalid_path", UNPROCESSABLE_ENTITY, "A file's name is no path within a knowledge source";
+    KnowledgeSourceRequired = "knowledge_source_required", UNPROCESSABLE_ENTITY, "The request does not say which knowledge source it is for";
+    Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed";
+    ModelFailed = "model_failed", BAD_GATEWAY, "The chat model gave no complete answer";
+    ModelRefused = "model_refused", BAD_GATEWAY, "The chat model's server refused the request";
+    ModelUnavailable = "model_unavailable", BAD_GATEWAY, "The chat model's server cannot be reached";
+    EmbeddingUnavailable = "embedding_unavailable", BAD_GATEWAY, "The embedding model's server gave no vectors";
+    ModelBusy = "model_busy", SERVICE_UNAVAILABLE, "The chat model's server limits the request rate";
+    NotReady = "not_ready", SERVICE_UNAVAILABLE, "The server is not ready";
+    ModelTimeout = "model_timeout", GATEWAY_TIMEOUT, "The chat model did not answer in time";
+}
+
+impl ProblemKind {
+    pub(crate) fn named(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.code() == code)
+    }
+
+    /// What a status that no handler chose means.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::RouteNotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::UNPROCESSABLE_ENTITY => Self::InvalidField,
+            status if status.is_client_error() => Self::BadRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// What went wrong with a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(crate) kind: ProblemKind,
+    /// A sentence for the client's developer; never the text of an inner error.
+    detail: Cow<'static, str>,
+    /// For the log.
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), source: None }
+    }
+
+    pub(crate) fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Adds a sentence to the detail.
+    pub(crate) fn also(mut self, sentence: &str) -> Self {
+        self.detail = format!("{}; {sentence}", self.detail).into();
+        self
+    }
+
+    /// A failure that is no fault of the client.
+    pub(crate) fn internal(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::new(ProblemKind::Internal, "try again; if it happens again, look for the request id in the server's log").because(source)
+    }
+
+    /// As a client reads it.
+    pub(crate) fn body(&self, request_id: &RequestId) -> ProblemBody {
+        ProblemBody {
+            r#type: format!("urn:docbrain:problem:{}", self.kind.code()),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
+            detail: self.detail.to_string(),
+            code: self.kind,
+            timestamp: Utc::now(),
+            request_id: request_id.to_string(),
+        }
+    }
+
+    /// The errors behind it, outermost first, in one line.
+    pub(crate) fn causes(&self) -> Option<String> {
+        let mut error: Option<&(dyn Error + 'static)> = Some(self.source.as_deref()?);
+        let mut messages: Vec<String> = Vec::new();
+        while let Some(current) = error {
+            let message = current.to_string();
+            // A transparent variant repeats its source.
+            if messages.last() != Some(&message) {
+                messages.push(message);
+            }
+            error = current.source();
+        }
+        Some(messages.join(": "))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        if self.kind == ProblemKind::Unauthorized {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// A problem as `application/problem+json` (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemBody {
+    /// Names the kind of problem.
+    #[schema(example = "urn:docbrain:problem:chatbot_not_found")]
+    r#type: String,
+    /// The kind of problem in words.
+    #[schema(example = "There is no such chatbot")]
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What happened with this request, and what to do.
+    #[schema(example = "no chatbot is known by that name or id")]
+    detail: String,
+    /// The kind of problem for programs.
+    code: ProblemKind,
+    /// When it happened.
+    timestamp: DateTime<Utc>,
+    /// Finds the request in the server's log.
+    #[schema(example = "0198f1de-7c1b-7c3e-9f0a-3b0d4a1c2e5f")]
+    request_id: String,
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        let store::Error::NotFound { what } = error else {
+            return Self::internal(error);
+        };
+        let kind = match what {
+            "chatbot" => ProblemKind::ChatbotNotFound,
+            "knowledge source" => ProblemKind::KnowledgeSourceNotFound,
+            "conversation" => ProblemKind::ConversationNotFound,
+            "document" => ProblemKind::DocumentNotFound,
+            "run" => ProblemKind::RunNotFound,
+            "tenant" => ProblemKind::TenantNotFound,
+            _ => return Self::internal(error),
+        };
+        Self::new(kind, format!("no {what} is known by that name or id"))
+    }
+}
+
+impl From<RetrieveError> for Problem {
+    fn from(error: RetrieveError) -> Self {
+        match error {
+            RetrieveError::Store { source } => source.into(),
+            RetrieveError::Embed { source } => source.into(),
+        }
+    }
+}
+
+impl From<AnswerError> for Problem {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Chat(error) => error.into(),
+            AnswerError::Embed(error) => error.into(),
+        }
+    }
+}
+
+impl From<EmbedError> for Problem {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Server { .. } | EmbedError::VectorCount { .. } | EmbedError::VectorLength { .. } => {
+                Self::new(ProblemKind::EmbeddingUnavailable, "the question could not be embedded; try again later").because(error)
+            }
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<ChatError> for Problem {
+    fn from(error: ChatError) -> Self {
+        let (kind, detail) = match &error {
+            ChatError::Server(ModelServerError::Unreachable { .. }) => {
+                (ProblemKind::ModelUnavailable, "check that the chat model's server runs, and its address")
+            }
+            ChatError::Server(ModelServerError::TimedOut) => (ProblemKind::ModelTimeout, "try again later"),
+            ChatError::Server(ModelServerError::RateLimited { .. }) => (ProblemKind::ModelBusy, "try again later"),
+            ChatError::Server(ModelServerError::Unauthorized { .. }) => {
+                (ProblemKind::ModelRefused, "the chat model's server does not accept the configured key")
+            }
+            ChatError::Server(ModelServerError::Refused { .. }) => {
+                (ProblemKind::ModelRefused, "check the model's name and settings; the server's log holds the refusal")
+            }
+            ChatError::Server(_) | ChatError::NotAStream => {
+                (ProblemKind::ModelFailed, "the chat model's server does not answer as an OpenAI-compatible one; check its base URL")
+            }
+            ChatError::Reported { .. } => (ProblemKind::ModelFailed, "the model's server reported an error in the middle of the answer; try again"),
+            ChatError::CutOff => (ProblemKind::ModelFailed, "the model's answer broke off before it was complete; try again"),
+            ChatError::Empty => (ProblemKind::ModelFailed, "the model gave an empty answer; another model may help"),
+        };
+        Self::new(kind, detail).because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_how_the_kind_is_serialised_and_found() {
+        for &kind in ProblemKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.code());
+            assert_eq!(ProblemKind::named(kind.code()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn causes_are_told_without_repetition() {
+        let error = AnswerError::Chat(ChatError::CutOff);
+        assert_eq!(Problem::internal(error).causes().unwrap(), "the model's answer broke off before it was complete: try again");
+    }
+}
