@@ -223,7 +223,7 @@ create table runs (
     documents_failed integer not null default 0,
     chunks integer not null default 0,
     bytes bigint not null default 0,
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default clock_timestamp(),
     started_at timestamptz,
     finished_at timestamptz,
     primary key (tenant_id, id),

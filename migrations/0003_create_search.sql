@@ -5,7 +5,7 @@
 -- docbrain_tenant(), and nothing but these generations is read (docs/adr/0002-tenant-boundary.md).
 --
 --   wanted          generations to search; those of other tenants are ignored
---   question        its embedding, or null for a search by words alone
+--   question        its embedding, or null for a search by words alone; a generation of other dimensions is passed over
 --   question_terms  its terms (core::lexical), empty for a search by meaning alone
 --   candidates      how many of the best each arm contributes; their scores span each arm's 0..1
 --   results         how many rows come back
@@ -37,7 +37,9 @@ declare
 begin
     select array_agg(g.id) filter (where not g.own_table), array_agg(g.id) filter (where g.own_table), coalesce(sum(g.chunks), 0)
         into shared, own, total
-        from generations g where g.id = any (wanted) and g.tenant_id = docbrain_tenant();
+        from generations g
+        where g.id = any (wanted) and g.tenant_id = docbrain_tenant()
+          and (question is null or (g.settings ->> 'dimensions')::integer = vector_dims(question));
 
     -- Lucene's idf, and the terms an index is asked for: the rarest ones suffice (docs/benchmarks.md).
     select ('{' || string_agg((f.term + 1) || ':' || ln(1 + (greatest(total, f.n) - f.n + 0.5) / (f.n + 0.5)), ',') || '}/1048576')::sparsevec,
@@ -57,8 +59,8 @@ begin
     foreach generation in array coalesce(own, '{}') loop
         own_name := 'chunks_' || replace(generation::text, '-', '');
         if question is not null then
-            scans := scans || format('(select c.generation_id, c.document_id, c.ordinal, %s from %I c order by c.embedding::halfvec(%s) <=> $1::halfvec(%2$s) limit $4)',
-                scores, own_name, vector_dims(question::vector));
+            scans := scans || format('(select c.generation_id, c.document_id, c.ordinal, %s from %I c order by c.embedding::halfvec(%s) <=> $1::halfvec(%s) limit $4)',
+                scores, own_name, vector_dims(question), vector_dims(question));
         end if;
         if rarest is not null then
             scans := scans || format('(select c.generation_id, c.document_id, c.ordinal, %s from %I c where c.terms && $7 order by c.weights <#> $2 limit $4)',
@@ -82,8 +84,9 @@ begin
                 + (1 - $6) * case when l.high > l.low then greatest((s.lexical - l.low) / (l.high - l.low), 0) when s.lexical = l.high then 1 else 0 end
             )::real as score
             from scanned s, dense_arm d, lexical_arm l
+            where ($6 > 0 and s.dense >= d.low) or ($6 < 1 and s.lexical > 0 and s.lexical >= l.low)
         ),
-        best as materialized (select * from fused f where f.score > 0 order by f.score desc, f.document_id, f.ordinal limit $5)
+        best as materialized (select * from fused f order by f.score desc, f.document_id, f.ordinal limit $5)
         %s order by score desc, document_id, span_start
     $query$, array_to_string(scans, ' union all '), array_to_string(fetches, ' union all '))
     using question, question_weights, shared, candidates, results, dense_weight, rarest;

@@ -24,7 +24,7 @@ mod state;
 
 use axum::Router;
 
-pub use routes::openapi;
+pub use routes::{chat_once, openapi};
 pub use state::AppState;
 
 /// The whole API, ready to be served.

@@ -35,13 +35,16 @@ pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Rou
 pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
+    pub(crate) fn new() -> Self {
+        Self(Uuid::now_v7().to_string().parse().expect("a UUID is header text"))
+    }
+
     /// The caller's own id, if it is a short word, or a new one.
     fn of(headers: &HeaderMap) -> Self {
         let sane = |value: &&HeaderValue| {
             (1..=64).contains(&value.len()) && value.as_bytes().iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
-        let given = headers.get(REQUEST_ID).filter(sane).cloned();
-        Self(given.unwrap_or_else(|| Uuid::now_v7().to_string().parse().expect("a UUID is header text")))
+        headers.get(REQUEST_ID).filter(sane).cloned().map_or_else(Self::new, Self)
     }
 }
 

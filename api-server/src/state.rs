@@ -24,12 +24,13 @@ pub struct AppState {
 
 impl AppState {
     /// `pool` logs in as the API's role, so that row-level security holds. Without `chat`, answers are quotes.
-    pub fn new(pool: Pool, embedder: Arc<dyn Embedder>, chat: Option<Endpoint>, admin_token: &SecretString) -> Self {
+    #[expect(clippy::needless_pass_by_value, reason = "the token is not needed elsewhere: only its digest is kept")]
+    pub fn new(pool: Pool, embedder: Arc<dyn Embedder>, chat: Option<Endpoint>, admin_token: SecretString) -> Self {
         Self {
             pool,
             embedder,
             chat_models: ChatModels::new(chat),
-            admin_token: AdminToken::new(admin_token),
+            admin_token: AdminToken::new(&admin_token),
             tenants: TenantNames::default(),
         }
     }

@@ -74,7 +74,10 @@ impl Target {
 
     /// Adds or replaces a header of every request.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> anyhow::Result<Self> {
-        self.headers.insert(name, HeaderValue::from_str(value).with_context(|| format!("the value of {name} is no header text"))?);
+        self.headers.insert(
+            name,
+            HeaderValue::from_str(value).with_context(|| format!("the value of {name} is no header text"))?,
+        );
         Ok(self)
     }
 }
@@ -116,7 +119,13 @@ pub(crate) struct Reply {
     slight: bool,
 }
 
-async fn client(target: Arc<Target>, connection: Connection, ticket: Arc<AtomicU64>, start: Instant, until: Until) -> Record {
+async fn client(
+    target: Arc<Target>,
+    connection: Connection,
+    ticket: Arc<AtomicU64>,
+    start: Instant,
+    until: Until,
+) -> Record {
     let micros = |at: Instant| u64::try_from(at.duration_since(start).as_micros()).unwrap_or(u64::MAX);
     let mut connection = Some(connection);
     let mut record = Record::default();
@@ -151,7 +160,11 @@ async fn client(target: Arc<Target>, connection: Connection, ticket: Arc<AtomicU
 }
 
 /// One request and its whole reply; connects again when the connection is gone.
-async fn exchange(target: &Target, connection: &mut Option<Connection>, number: u64) -> anyhow::Result<(Instant, Judgement)> {
+async fn exchange(
+    target: &Target,
+    connection: &mut Option<Connection>,
+    number: u64,
+) -> anyhow::Result<(Instant, Judgement)> {
     let open = match connection {
         Some(open) => open,
         closed => closed.insert(Connection::open(&target.authority).await?),

@@ -24,7 +24,8 @@ impl Machine {
     pub(crate) fn read() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let first_word = |path| fs::read_to_string(path).unwrap_or_default().split_whitespace().next().map(str::to_owned);
+        let first_word =
+            |path| fs::read_to_string(path).unwrap_or_default().split_whitespace().next().map(str::to_owned);
         let unknown = || "unknown".to_owned();
         Self {
             cores: thread::available_parallelism().map_or(1, usize::from),
@@ -42,7 +43,10 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cores, memory_gib, cpu, kernel, load_before } = self;
-        write!(f, "{cores} cores ({cpu}), {memory_gib:.0} GiB memory, Linux {kernel}, load average before the run {load_before}")
+        write!(
+            f,
+            "{cores} cores ({cpu}), {memory_gib:.0} GiB memory, Linux {kernel}, load average before the run {load_before}"
+        )
     }
 }
 
@@ -153,7 +157,8 @@ pub(crate) fn postmaster_below(home: &Path) -> Option<u32> {
         if let Ok(text) = fs::read_to_string(folder.join("postmaster.pid")) {
             return text.lines().next()?.trim().parse().ok();
         }
-        let folders = fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir());
+        let folders =
+            fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir());
         folders.into_iter().find_map(|folder| if levels > 0 { find(&folder, levels - 1) } else { None })
     }
     find(home, 3)

@@ -74,7 +74,8 @@ impl fmt::Display for Row {
             Budget::AtLeast(_, unit) | Budget::AtMost(_, unit) => unit,
         };
         let value = measured.map(|value| format!("{} {unit}", number(value)));
-        let cell = [value, (!note.is_empty()).then(|| note.clone())].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let cell =
+            [value, (!note.is_empty()).then(|| note.clone())].into_iter().flatten().collect::<Vec<_>>().join("; ");
         write!(f, "| {what} | {budget} | {cell} | {} |", self.verdict())
     }
 }
@@ -82,7 +83,8 @@ impl fmt::Display for Row {
 /// Three significant digits, and thousands in groups.
 pub(crate) fn number(value: f64) -> String {
     if value.abs() < 1000.0 {
-        let decimals = if value.abs() < 1.0 { 3 } else { usize::from(value.abs() < 100.0) + usize::from(value.abs() < 10.0) };
+        let decimals =
+            if value.abs() < 1.0 { 3 } else { usize::from(value.abs() < 100.0) + usize::from(value.abs() < 10.0) };
         let text = format!("{value:.decimals$}");
         return if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
     }
@@ -188,7 +190,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let page = folder.path().join("docs/benchmarks.md");
         write_block(&page, "bench", "text").unwrap();
-        assert_eq!(fs::read_to_string(&page).unwrap(), "# Benchmarks\n\n<!-- bench:begin -->\ntext\n<!-- bench:end -->\n");
+        assert_eq!(
+            fs::read_to_string(&page).unwrap(),
+            "# Benchmarks\n\n<!-- bench:begin -->\ntext\n<!-- bench:end -->\n"
+        );
     }
 
     #[test]

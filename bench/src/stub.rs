@@ -63,7 +63,10 @@ impl Behaviour {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "must be a number from 0 to 1".to_owned())
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -101,7 +104,10 @@ fn router(behaviour: Behaviour) -> Router {
         .route("/v1/models", get(list_models))
         .with_state(behaviour);
     if behaviour.fail_rate > 0.0 {
-        routes.layer(from_fn_with_state(Arc::new(Faults { rate: behaviour.fail_rate, seen: AtomicU64::new(0) }), fail_some))
+        routes.layer(from_fn_with_state(
+            Arc::new(Faults { rate: behaviour.fail_rate, seen: AtomicU64::new(0) }),
+            fail_some,
+        ))
     } else {
         routes
     }

@@ -7,10 +7,11 @@ use anyhow::Context;
 use clap::Args;
 use docbrain_api::AppState;
 use docbrain_core::env;
-use docbrain_core::ids::TenantId;
+use docbrain_core::embed::EmbeddingModel;
+use docbrain_core::ids::{RunId, TenantId};
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::runs::{self, RunState};
-use docbrain_core::store::{TenantTx, sources, tenants};
+use docbrain_core::store::{TenantTx, generations, sources, tenants};
 use docbrain_crds::manifest;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -69,9 +70,10 @@ async fn serve(
         Some(token) => token.clone(),
         None => installation.home.secret("admin-token")?,
     };
+    index_again_for(installation, model.embedder.model()).await?;
     let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone());
     let address = listener.local_addr()?;
-    let server = axum::serve(listener, docbrain_api::router(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server = docbrain_api::serve(listener, state, stop.clone().cancelled_owned());
     let work = async {
         tokio::try_join!(launcher::launch_runs(installation, stop.clone()), async {
             if !up.no_demo {
@@ -130,12 +132,26 @@ async fn add_demo(installation: &Installation) -> anyhow::Result<()> {
     if !pending {
         return Ok(());
     }
-    let run = runs::enqueue(&mut tx, source.id, &format!("demo:{}", docbrain_core::ids::RunId::new())).await?;
+    let run = runs::enqueue(&mut tx, source.id, &format!("demo:{}", RunId::new())).await?;
     tx.commit().await?;
     follow(installation, tenant, run).await
 }
 
-async fn follow(installation: &Installation, tenant: TenantId, run: docbrain_core::ids::RunId) -> anyhow::Result<()> {
+/// After a change of the embedding model: a run for every knowledge source of another model.
+async fn index_again_for(installation: &Installation, model: &EmbeddingModel) -> anyhow::Result<()> {
+    for name in tenants::names(&installation.api).await? {
+        let tenant = installation.tenant(Some(&name)).await?;
+        let mut tx = TenantTx::begin(&installation.api, tenant).await?;
+        for source in generations::sources_of_other_models(&mut tx, model).await? {
+            let trigger = format!("model:{}:{}:{}", model.name, model.precision, RunId::new());
+            runs::enqueue(&mut tx, source, &trigger).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+async fn follow(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<()> {
     let bar = show::progress("documents indexed");
     loop {
         let mut tx = TenantTx::begin(&installation.api, tenant).await?;

@@ -20,7 +20,8 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(authority: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(authority).await.with_context(|| format!("failed to connect to {authority}"))?;
+        let stream =
+            TcpStream::connect(authority).await.with_context(|| format!("failed to connect to {authority}"))?;
         stream.set_nodelay(true).context("failed to switch off write delays")?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await.context("failed to start an HTTP connection")?;
         // Ends with the connection; its errors reach the sender as well.
@@ -47,7 +48,11 @@ impl Connection {
             }
         }
         if !reply.status().is_success() {
-            bail!("status {}: {}", reply.status(), String::from_utf8_lossy(&self.body).chars().take(200).collect::<String>());
+            bail!(
+                "status {}: {}",
+                reply.status(),
+                String::from_utf8_lossy(&self.body).chars().take(200).collect::<String>()
+            );
         }
         Ok(first.unwrap_or_else(Instant::now))
     }

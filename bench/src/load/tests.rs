@@ -53,7 +53,8 @@ async fn rate_and_latency_follow_the_server() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         "done"
     });
-    let summary = load(&serve(Router::new().route("/ask", slow)).await, 4, Until::Elapsed(Duration::from_millis(600))).await;
+    let summary =
+        load(&serve(Router::new().route("/ask", slow)).await, 4, Until::Elapsed(Duration::from_millis(600))).await;
     // Four clients, one reply each every 20 ms: at most 200 per second.
     assert!((20.0..=200.0).contains(&summary.rate), "{summary}");
     assert!((20.0..200.0).contains(&summary.latency.p50), "{summary}");

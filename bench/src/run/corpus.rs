@@ -208,8 +208,8 @@ fn word<'a>(random: &mut Random, shared: &'a [String], own: &'a [String]) -> &'a
 
 fn made_up_word(random: &mut Random) -> String {
     const SYLLABLES: [&str; 32] = [
-        "ba", "ke", "ti", "mo", "ru", "san", "lor", "vek", "din", "pa", "fer", "gul", "tra", "blo", "cre", "ny", "sto", "ple",
-        "quo", "zan", "mer", "tol", "ash", "ing", "er", "ul", "ost", "ent", "ach", "im", "ord", "eth",
+        "ba", "ke", "ti", "mo", "ru", "san", "lor", "vek", "din", "pa", "fer", "gul", "tra", "blo", "cre", "ny", "sto",
+        "ple", "quo", "zan", "mer", "tol", "ash", "ing", "er", "ul", "ost", "ent", "ach", "im", "ord", "eth",
     ];
     (0..2 + random.below(3)).filter_map(|_| random.pick(&SYLLABLES).copied()).collect()
 }

@@ -83,9 +83,17 @@ pub(super) struct Ingested {
 
 impl Server {
     /// Starts `docbrain up` in a new home folder and waits until it is ready. `stub` also answers chats.
-    pub(super) async fn start(binary: &Path, chat_url: &str, stub: u32, embeddings: Embeddings<'_>) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        binary: &Path,
+        chat_url: &str,
+        stub: u32,
+        embeddings: Embeddings<'_>,
+    ) -> anyhow::Result<Self> {
         if !binary.is_file() {
-            bail!("there is no program {}; build it with `cargo build --release --bins`, or name it by --binary", binary.display());
+            bail!(
+                "there is no program {}; build it with `cargo build --release --bins`, or name it by --binary",
+                binary.display()
+            );
         }
         let folder = tempfile::Builder::new()
             .prefix("docbrain-bench-")
@@ -99,7 +107,11 @@ impl Server {
         command
             .args(["up", "--port", &port.to_string(), "--home"])
             .arg(folder.path().join("home"))
-            .envs([(env::ADMIN_TOKEN, TOKEN), (env::CHAT_BASE_URL, chat_url), (env::CHAT_MODEL, crate::stub::CHAT_MODEL)])
+            .envs([
+                (env::ADMIN_TOKEN, TOKEN),
+                (env::CHAT_BASE_URL, chat_url),
+                (env::CHAT_MODEL, crate::stub::CHAT_MODEL),
+            ])
             .env(env::CHAT_API_KEY, "stub")
             .env_remove(env::DATABASE_URL)
             .env_remove(env::EMBEDDING_BASE_URL)
@@ -111,7 +123,8 @@ impl Server {
                 .envs([(env::EMBEDDING_BASE_URL, url), (env::EMBEDDING_MODEL, crate::stub::EMBEDDING_MODEL)])
                 .env(env::EMBEDDING_API_KEY, "stub");
         }
-        let client = Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().context("failed to make a client")?;
+        let client =
+            Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().context("failed to make a client")?;
         let process = Process::start(&mut command)?;
         let mut server = Self { process, folder, base_url: format!("http://127.0.0.1:{port}"), client, stub };
         server.ready().await?;
@@ -126,7 +139,11 @@ impl Server {
                 bail!("the server ended before it was ready; its last words:\n{}", self.last_words());
             }
             if begun.elapsed() > READY_LIMIT {
-                bail!("{url} did not answer 200 within {} s; the server said:\n{}", READY_LIMIT.as_secs(), self.last_words());
+                bail!(
+                    "{url} did not answer 200 within {} s; the server said:\n{}",
+                    READY_LIMIT.as_secs(),
+                    self.last_words()
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -204,7 +221,11 @@ impl Server {
                 RunState::Queued | RunState::Running => {}
             }
             if begun.elapsed() > RUN_LIMIT {
-                bail!("run {id} has not ended after {} s; the server said:\n{}", RUN_LIMIT.as_secs(), self.last_words());
+                bail!(
+                    "run {id} has not ended after {} s; the server said:\n{}",
+                    RUN_LIMIT.as_secs(),
+                    self.last_words()
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -263,8 +284,10 @@ mod tests {
     fn batches_hold_every_document_once_within_the_limit() {
         let document = |size| Document { name: String::new(), bytes: vec![0; size] };
         let documents: Vec<Document> = [33_000_000, 1, 20_000_000, 13_000_000, 10, 32_000_000].map(document).into();
-        let sizes: Vec<Vec<usize>> =
-            batches(&documents).iter().map(|batch| batch.iter().map(|document| document.bytes.len()).collect()).collect();
+        let sizes: Vec<Vec<usize>> = batches(&documents)
+            .iter()
+            .map(|batch| batch.iter().map(|document| document.bytes.len()).collect())
+            .collect();
         assert_eq!(sizes, [vec![33_000_000], vec![1, 20_000_000], vec![13_000_000, 10], vec![32_000_000]]);
     }
 
@@ -272,7 +295,10 @@ mod tests {
     async fn a_missing_binary_is_named_with_what_to_do() {
         let missing = Path::new("/no/such/docbrain");
         let error = Server::start(missing, "http://127.0.0.1:1/v1", 0, Embeddings::BuiltIn).await.err().unwrap();
-        assert!(error.to_string().contains("/no/such/docbrain") && error.to_string().contains("cargo build"), "{error}");
+        assert!(
+            error.to_string().contains("/no/such/docbrain") && error.to_string().contains("cargo build"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

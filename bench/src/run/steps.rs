@@ -58,7 +58,12 @@ pub(super) struct MeasuredChat {
 }
 
 /// Asks through the API, after a warm-up, and adds up the CPU time of everyone involved.
-pub(super) async fn chat(server: &Server, chat: Chat, questions: &[String], windows: Windows) -> anyhow::Result<MeasuredChat> {
+pub(super) async fn chat(
+    server: &Server,
+    chat: Chat,
+    questions: &[String],
+    windows: Windows,
+) -> anyhow::Result<MeasuredChat> {
     let bodies = questions.iter().map(|question| Bytes::from(Server::chat_body(question))).collect();
     let accept = if chat.streamed { "text/event-stream" } else { "application/json" };
     let target = Target::post(&server.chat_url(), bodies, judge_chat)?
@@ -94,7 +99,8 @@ pub(super) struct Ceilings {
 
 pub(super) async fn ceilings(model_url: &str, questions: &[String], windows: Windows) -> anyhow::Result<Ceilings> {
     let window = Until::Elapsed(windows.measured / 5);
-    let passages: Vec<String> = (1..=5).map(|number| format!("[{number}] {}\n", "Words about nothing. ".repeat(50))).collect();
+    let passages: Vec<String> =
+        (1..=5).map(|number| format!("[{number}] {}\n", "Words about nothing. ".repeat(50))).collect();
     let chat = |streamed: bool| {
         let bodies = questions.iter().take(1000).map(|question| {
             let messages = json!([{"role": "user", "content": format!("{}\n{question}", passages.concat())}]);
@@ -102,7 +108,9 @@ pub(super) async fn ceilings(model_url: &str, questions: &[String], windows: Win
         });
         Target::post(&format!("{model_url}/chat/completions"), bodies.collect(), judge_any).map(Arc::new)
     };
-    let bodies = questions.iter().map(|question| Bytes::from(json!({"model": stub::EMBEDDING_MODEL, "input": question}).to_string()));
+    let bodies = questions
+        .iter()
+        .map(|question| Bytes::from(json!({"model": stub::EMBEDDING_MODEL, "input": question}).to_string()));
     let embed = Arc::new(Target::post(&format!("{model_url}/embeddings"), bodies.collect(), judge_any)?);
     let (plain, streamed) = (chat(false)?, chat(true)?);
     load::run(&plain, 16, Until::Elapsed(windows.warm_up / 3)).await?;
@@ -145,12 +153,21 @@ pub(super) fn chat_rows(chats: &[MeasuredChat], ceilings: &Ceilings) -> Vec<Row>
     let mut rows = Vec::new();
     let what = "chat, zero-latency stub for embeddings and model, 16 clients";
     rows.extend(of(Chat::SIXTEEN.clients).map(|measured| {
-        measured.row(what, Budget::AtLeast(500.0, "req/s"), measured.summary.rate, format!("p50 {:.1} ms", measured.summary.latency.p50))
+        measured.row(
+            what,
+            Budget::AtLeast(500.0, "req/s"),
+            measured.summary.rate,
+            format!("p50 {:.1} ms", measured.summary.latency.p50),
+        )
     }));
     let what = "added latency of chat at 1 client, p50, without the model server's own time";
     rows.extend(of(Chat::ONE.clients).map(|measured| {
-        let (whole, models) = (measured.summary.latency.p50, ceilings.embedding.latency.p50 + ceilings.chat.latency.p50);
-        let note = format!("{whole:.2} ms whole, {models:.2} ms of it model server; p99 {:.1} ms", measured.summary.latency.p99);
+        let (whole, models) =
+            (measured.summary.latency.p50, ceilings.embedding.latency.p50 + ceilings.chat.latency.p50);
+        let note = format!(
+            "{whole:.2} ms whole, {models:.2} ms of it model server; p99 {:.1} ms",
+            measured.summary.latency.p99
+        );
         measured.row(what, Budget::AtMost(5.0, "ms"), whole - models, note)
     }));
     rows
@@ -192,8 +209,17 @@ pub(super) fn chat_table(chats: &[MeasuredChat]) -> Table {
     Table {
         title: "Chat through the API, closed loop, every question different.",
         columns: &[
-            "load", "req/s", "lowest to highest", "ms p50 / p95 / p99", "errors", "first byte ms p50", "answered", "CPU ms product",
-            "CPU ms Postgres", "CPU ms load and model server", "cores busy",
+            "load",
+            "req/s",
+            "lowest to highest",
+            "ms p50 / p95 / p99",
+            "errors",
+            "first byte ms p50",
+            "answered",
+            "CPU ms product",
+            "CPU ms Postgres",
+            "CPU ms load and model server",
+            "cores busy",
         ],
         rows: chats.iter().map(MeasuredChat::cells).collect(),
     }
@@ -224,8 +250,17 @@ impl MeasuredIngestion {
 
     pub(super) fn row(&self) -> Row {
         let Ingested { documents, failed, chunks, elapsed } = &self.ingested;
-        let note = format!("{chunks} chunks of {documents} documents in {:.1} s, {failed} failed, of {} uploaded", elapsed.as_secs_f64(), self.documents);
-        Row::measured("ingestion with stub embeddings", Budget::AtLeast(2000.0, "chunks/s"), self.per_second(*chunks), note)
+        let note = format!(
+            "{chunks} chunks of {documents} documents in {:.1} s, {failed} failed, of {} uploaded",
+            elapsed.as_secs_f64(),
+            self.documents
+        );
+        Row::measured(
+            "ingestion with stub embeddings",
+            Budget::AtLeast(2000.0, "chunks/s"),
+            self.per_second(*chunks),
+            note,
+        )
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a corpus has far fewer bytes than 2^53")]
@@ -234,7 +269,12 @@ impl MeasuredIngestion {
         Table {
             title: "Ingestion over the API, from the first upload to the end of the last run.",
             columns: &[
-                "chunks/s", "documents/s", "MB/s", "CPU ms per chunk product", "CPU ms Postgres", "CPU ms model server and client",
+                "chunks/s",
+                "documents/s",
+                "MB/s",
+                "CPU ms per chunk product",
+                "CPU ms Postgres",
+                "CPU ms model server and client",
             ],
             rows: vec![vec![
                 number(self.per_second(self.ingested.chunks)),
@@ -282,7 +322,13 @@ impl BuiltIn {
         let (chunks, latency) = (self.ingestion.ingested.chunks, self.chat.summary.latency);
         Table {
             title: "With the built-in embedding model: generated documents ingested, and chat at 1 client.",
-            columns: &["chunks/s", "CPU ms per chunk", "chat ms p50 / p95 / p99", "CPU ms per chat, product", "MiB at rest"],
+            columns: &[
+                "chunks/s",
+                "CPU ms per chunk",
+                "chat ms p50 / p95 / p99",
+                "CPU ms per chat, product",
+                "MiB at rest",
+            ],
             rows: vec![vec![
                 number(self.ingestion.per_second(chunks)),
                 per_unit(self.ingestion.cpu.product, chunks),

@@ -48,7 +48,9 @@ enum Encoding {
 pub(super) async fn create_embeddings(body: Bytes) -> Response {
     let params: Params = match serde_json::from_slice(&body) {
         Ok(params) => params,
-        Err(error) => return bad_request(&format!("the body is not an embeddings request (input must be text): {error}")),
+        Err(error) => {
+            return bad_request(&format!("the body is not an embeddings request (input must be text): {error}"));
+        }
     };
     let dimensions = params.dimensions.unwrap_or(DEFAULT_DIMENSIONS);
     if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
@@ -106,12 +108,17 @@ fn words(text: &str) -> Vec<Word> {
 
 fn word(letters: &str) -> Option<Word> {
     let (mut hash, mut stem, mut length) = (0xCBF2_9CE4_8422_2325_u64, None, 0);
-    for letter in letters.chars().flat_map(lowercase) {
+    let mut add = |letter: u64| {
         if length == STEM_LETTERS {
             stem = Some(mix(!hash));
         }
-        hash = (hash ^ u64::from(letter)).wrapping_mul(0x0000_0100_0000_01B3);
+        hash = (hash ^ letter).wrapping_mul(0x0000_0100_0000_01B3);
         length += 1;
+    };
+    if letters.is_ascii() {
+        letters.bytes().for_each(|letter| add(letter.to_ascii_lowercase().into()));
+    } else {
+        letters.chars().flat_map(char::to_lowercase).for_each(|letter| add(letter.into()));
     }
     let weight = match length {
         0 => return None,
@@ -122,13 +129,12 @@ fn word(letters: &str) -> Option<Word> {
     Some(Word { whole: mix(hash), stem, weight })
 }
 
-fn lowercase(letter: char) -> impl Iterator<Item = char> {
-    let ascii = letter.is_ascii().then(|| letter.to_ascii_lowercase());
-    ascii.into_iter().chain((!letter.is_ascii()).then(|| letter.to_lowercase()).into_iter().flatten())
-}
-
 /// The vector of a text in millionths, of unit length within rounding.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "components lie in -1..=1, counts are small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "components lie in -1..=1, counts are small"
+)]
 fn vector(words: &[Word], dimensions: usize) -> Vec<i32> {
     let mut features: Vec<(u64, f32)> = Vec::with_capacity(words.len() * 2);
     for word in words {
@@ -167,7 +173,8 @@ fn write_vector(out: &mut Vec<u8>, vector: &[i32], encoding: Encoding) {
             out.push(b']');
         }
         Encoding::Base64 => {
-            let bytes: Vec<u8> = vector.iter().flat_map(|&component| (component as f32 / MILLIONTHS).to_le_bytes()).collect();
+            let bytes: Vec<u8> =
+                vector.iter().flat_map(|&component| (component as f32 / MILLIONTHS).to_le_bytes()).collect();
             out.push(b'"');
             out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
             out.push(b'"');

@@ -6,6 +6,8 @@
 //!
 //! The rewriter goes character by character, so where the text is cut into pieces cannot matter.
 
+use std::fmt::Write;
+
 use crate::retrieve::Passage;
 
 /// Longest text between brackets that can be a citation, in bytes.
@@ -155,7 +157,8 @@ impl CitationRewriter {
             }
             self.run.push(source);
             let shown = self.number_of(source, passage);
-            self.text.push_str(&format!("[{shown}]"));
+            // Writing to a String cannot fail.
+            let _ = write!(self.text, "[{shown}]");
         }
         self.dropped = !written;
     }

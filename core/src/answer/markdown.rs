@@ -36,12 +36,15 @@ pub(super) fn units(markdown: &str) -> Vec<Unit> {
                 if items.iter().map(String::len).sum::<usize>() <= LONGEST_WHOLE_LIST {
                     unit(UnitKind::Block, items.join("\n"));
                 } else {
-                    let sentences = items.iter().flat_map(|item| sentences(without_bullet(item)));
-                    sentences.for_each(|sentence| unit(UnitKind::Sentence, sentence));
+                    for sentence in items.iter().flat_map(|item| sentences(without_bullet(item))) {
+                        unit(UnitKind::Sentence, sentence);
+                    }
                 }
             }
             Block::Prose(text) => {
-                sentences(&plain(&text)).into_iter().for_each(|s| unit(UnitKind::Sentence, s));
+                for sentence in sentences(&plain(&text)) {
+                    unit(UnitKind::Sentence, sentence);
+                }
             }
         }
     }
@@ -122,7 +125,7 @@ fn bullet_length(start: &str) -> usize {
         1..=3 => rest.starts_with(". ") || rest.starts_with(") "),
         _ => false,
     };
-    if mark { digits + if digits == 0 { 2 } else { 2 } } else { 0 }
+    if mark { digits + 2 } else { 0 }
 }
 
 fn without_bullet(item: &str) -> &str {

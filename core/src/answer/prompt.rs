@@ -182,7 +182,7 @@ pub(super) fn neutralise(text: &str) -> String {
 
 fn is_structure(text: &str) -> bool {
     let starts = |token: &&str| text.get(..token.len()).is_some_and(|t| t.eq_ignore_ascii_case(token));
-    STRUCTURE.iter().any(|token| starts(&token)) || is_control_token(text)
+    STRUCTURE.iter().any(|token| starts(token)) || is_control_token(text)
 }
 
 /// `<|im_start|>` and its kind: one word between bars.

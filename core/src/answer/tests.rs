@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::chat::fake::{FakeChat, Script};
-use crate::chat::{ChatRequest, ChatRole, Finish};
+use crate::chat::{ChatRequest, ChatRole};
 use crate::embed::EmbeddingModel;
 use crate::lexical::{self, Language};
 
@@ -90,8 +90,12 @@ async fn run(
     (deltas, end)
 }
 
-fn saying(pieces: Vec<&'static str>) -> Option<Arc<dyn ChatModel>> {
-    Some(Arc::new(FakeChat::new(Script::Says(pieces))))
+fn scripted(script: Script) -> Arc<dyn ChatModel> {
+    Arc::new(FakeChat::new(script))
+}
+
+fn saying(pieces: Vec<&'static str>) -> Arc<dyn ChatModel> {
+    scripted(Script::Says(pieces))
 }
 
 fn two() -> Vec<Passage> {
@@ -100,7 +104,7 @@ fn two() -> Vec<Passage> {
 }
 
 async fn generated(pieces: Vec<&'static str>) -> Answer {
-    run(question("How do I expire a key?"), two(), BotProfile::default(), saying(pieces)).await.1.unwrap()
+    run(question("How do I expire a key?"), two(), BotProfile::default(), Some(saying(pieces))).await.1.unwrap()
 }
 
 #[tokio::test]
@@ -126,7 +130,7 @@ async fn an_answer_without_a_valid_citation_is_marked() {
 async fn a_model_that_finds_nothing_gives_the_fallback_and_never_the_sentinel() {
     for pieces in [vec!["[[NO_ANSWER]]"], vec!["[", "[NO_", "ANSWER", "]]", " I am sorry."], vec!["[9]"]] {
         let bot = BotProfile { fallback_text: "Ask a human.".into(), ..BotProfile::default() };
-        let (deltas, answer) = run(question("How?"), two(), bot, saying(pieces)).await;
+        let (deltas, answer) = run(question("How?"), two(), bot, Some(saying(pieces))).await;
         let answer = answer.unwrap();
         assert_eq!(deltas, ["Ask a human."]);
         assert_eq!((answer.kind, answer.answerable), (AnswerKind::Fallback, false));
@@ -150,18 +154,17 @@ async fn passages_that_do_not_fit_never_reach_the_model() {
 
 #[tokio::test]
 async fn a_model_that_breaks_off_is_an_error_after_what_it_said() {
-    let model = Some(Arc::new(FakeChat::new(Script::BreaksOff(vec!["The key"]))) as Arc<dyn ChatModel>);
+    let model = Some(scripted(Script::BreaksOff(vec!["The key"])));
     let (deltas, end) = run(question("How?"), two(), BotProfile::default(), model).await;
-    assert_eq!(deltas, ["The", " key"].concat().lines().collect::<Vec<_>>());
+    assert_eq!(deltas, ["The key"]);
     assert!(matches!(end, Err(AnswerError::Chat(ChatError::CutOff))), "{end:?}");
 }
 
 #[tokio::test]
 async fn a_truncated_answer_says_so() {
-    let model = Some(Arc::new(FakeChat::new(Script::ReachesLimit(vec!["The key [1"]))) as Arc<dyn ChatModel>);
+    let model = Some(scripted(Script::ReachesLimit(vec!["The key [1"])));
     let answer = run(question("How?"), two(), BotProfile::default(), model).await.1.unwrap();
     assert_eq!((answer.text.as_str(), answer.truncated), ("The key [1", true));
-    assert_ne!(Finish::Complete, Finish::Length);
 }
 
 /// What the model is sent for these passages.
@@ -221,7 +224,7 @@ fn a_hostile_document_stays_inside_its_quote() {
 async fn a_model_that_obeys_a_hostile_document_cites_nothing_that_is_not_there() {
     let passages = vec![passage("EXPIRE", &[], HOSTILE)];
     let model = saying(vec!["Obeying [99], see [98](http://evil.example) and [1](http://evil.example)."]);
-    let answer = run(question("How?"), passages, BotProfile::default(), model).await.1.unwrap();
+    let answer = run(question("How?"), passages, BotProfile::default(), Some(model)).await.1.unwrap();
     assert_eq!(answer.text, "Obeying, see (http://evil.example) and [1] (http://evil.example).");
     assert_eq!(answer.citations.len(), 1);
 }

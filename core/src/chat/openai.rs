@@ -144,9 +144,8 @@ impl Reading {
             Some("length") => Some(Finish::Length),
             Some("content_filter") => Some(Finish::Filtered),
             // Some servers send "" with every piece, others only with the last, which has no text.
-            Some("") if !text.is_empty() => None,
+            Some("") | None if !text.is_empty() => None,
             Some(_) => Some(Finish::Complete),
-            None if !text.is_empty() => None,
             None => self.finish,
         };
         Ok(text)

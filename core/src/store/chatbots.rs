@@ -124,3 +124,38 @@ pub async fn delete(tx: &mut TenantTx, id: ChatbotId) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// A chatbot as listed.
+#[derive(Clone, Debug)]
+pub struct ChatbotSummary {
+    /// Its id.
+    pub id: ChatbotId,
+    /// Its name, unique within the tenant.
+    pub name: String,
+    /// Its spec.
+    pub spec: ChatbotSpec,
+    /// Whether its tenant, or it, is suspended.
+    pub suspended: bool,
+}
+
+/// All chatbots of the tenant, by name.
+pub async fn list(tx: &mut TenantTx) -> Result<Vec<ChatbotSummary>, Error> {
+    let rows = sqlx::query!(
+        r#"select c.id, c.name, c.spec, c.suspended or t.suspended as "suspended!"
+         from chatbots c join tenants t using (tenant_id)
+         where c.tenant_id = $1 order by c.name"#,
+        tx.tenant().0,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(ChatbotSummary {
+                id: row.id.into(),
+                name: row.name,
+                spec: serde_json::from_value(row.spec).map_err(|source| Error::Inconsistent { table: "chatbots", source })?,
+                suspended: row.suspended,
+            })
+        })
+        .collect()
+}

@@ -13,7 +13,7 @@ use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId};
 pub const MAX_ORIGINAL_BYTES: usize = 256 * 1024 * 1024;
 
 /// How often a document may be begun before it counts as the one that kills the process.
-pub const MAX_ATTEMPTS: i32 = 3;
+pub const MAX_ATTEMPTS: i32 = 5;
 
 /// A document as it arrives.
 #[derive(Clone, Debug)]

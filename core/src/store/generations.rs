@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 
 use super::{Error, TenantTx};
+use crate::embed::EmbeddingModel;
 use crate::ids::{GenerationId, KnowledgeSourceId};
 
 /// What a generation is made with. Vectors and chunks of different settings never mix.
@@ -97,6 +98,22 @@ pub async fn get(tx: &mut TenantTx, id: GenerationId) -> Result<GenerationRow, E
         .await?
         .ok_or(Error::NotFound { what: "generation" })?;
     Ok(GenerationRow { id, active: row.state == "active", own_table: row.own_table, chunks: count(row.chunks) })
+}
+
+/// Knowledge sources whose index was made with another embedding model than this one: questions no longer find what
+/// they should until a run has made it again.
+pub async fn sources_of_other_models(tx: &mut TenantTx, model: &EmbeddingModel) -> Result<Vec<KnowledgeSourceId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select knowledge_source_id from generations
+         where tenant_id = $1 and state = 'active' and chunks > 0
+           and (settings ->> 'embedding_model', settings ->> 'embedding_precision') is distinct from ($2, $3)",
+        tx.tenant().0,
+        model.name,
+        model.precision,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(ids.into_iter().map(KnowledgeSourceId).collect())
 }
 
 /// Makes `id` the generation that answers. The one before stays for a rollback, and older ones go.

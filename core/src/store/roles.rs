@@ -3,6 +3,7 @@
 //! Passwords are derived from one secret of the installation (HMAC-SHA-256 of the role's name), so none is stored.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
@@ -40,6 +41,20 @@ impl Login {
 
 /// Makes a role that can log in, or gives it today's password. Needs the right to create roles.
 pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
+    /// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
+    const ATTEMPTS: usize = 20;
+    let mut last = None;
+    for _ in 0..ATTEMPTS {
+        match try_ensure(owner, login, secret).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(last.expect("at least one attempt was made").into())
+}
+
+async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), sqlx::Error> {
     // Names and passwords are made of [a-z0-9_] alone: nothing in them can end a literal.
     let (name, password) = (login.name(), login.password(secret));
     let exists = sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, name)
@@ -50,7 +65,7 @@ pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result
         let membership = if matches!(login, Login::Ingest(_)) { " in role docbrain_ingest" } else { "" };
         write!(statement, "create role {name} nologin{membership}; ").expect("a string takes all");
     }
-    write!(statement, "alter role {name} login password '{password}' connection limit 64").expect("a string takes all");
+    write!(statement, "alter role {name} login password '{password}'").expect("a string takes all");
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(owner).await?;
     Ok(())
 }

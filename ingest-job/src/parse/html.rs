@@ -18,7 +18,9 @@ pub(super) fn parse(html: &str) -> Result<ParsedDocument, ParseError> {
         return Ok(ParsedDocument::from_markdown(page));
     };
     let content = to_markdown(&article.content)?;
-    let title = (!article.title.trim().is_empty()).then_some(article.title);
+    // A page's title often ends in the name of the site; its heading does not.
+    let heading = markdown::first_heading(&page).filter(|heading| article.title.contains(heading.as_str()));
+    let title = heading.or_else(|| (!article.title.trim().is_empty()).then_some(article.title));
     if content.len() * 100 < page.len() * ARTICLE_SHARE_PERCENT {
         return Ok(ParsedDocument { title, ..ParsedDocument::from_markdown(page) });
     }

@@ -110,7 +110,7 @@ proptest! {
 
     #[test]
     fn only_known_sources_are_ever_cited(numbers in prop::collection::vec(0_u32..200, 0..12)) {
-        let said: String = numbers.iter().map(|n| format!("word [{n}] ")).collect();
+        let said = numbers.iter().map(|n| format!("word [{n}]")).collect::<Vec<_>>().join(" ");
         let (text, cited) = rewritten(&[&said]);
         prop_assert!(cited.len() <= 2);
         let shown: Vec<usize> = text.split('[').skip(1).map(|rest| rest.split(']').next().unwrap().parse().unwrap()).collect();

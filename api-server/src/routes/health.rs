@@ -1,0 +1,49 @@
+//! Whether the server lives, and whether it can answer.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use docbrain_core::store::{self, Pool};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::problem::{Problem, ProblemKind};
+
+/// How long the database has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A server that is well.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+const WELL: Json<Health> = Json(Health { status: "ok" });
+
+/// Whether the process lives
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = Health)))]
+pub(crate) async fn get_health() -> Json<Health> {
+    WELL
+}
+
+/// Whether requests can be answered
+///
+/// The database is asked.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation",
+    extensions(("x-problems" = json!(["not_ready"]))),
+    responses((status = 200, body = Health))
+)]
+pub(crate) async fn get_readiness(State(pool): State<Pool>) -> Result<Json<Health>, Problem> {
+    match tokio::time::timeout(PATIENCE, store::ping(&pool)).await {
+        Ok(Ok(())) => Ok(WELL),
+        Ok(Err(error)) => Err(not_ready().because(error)),
+        Err(elapsed) => Err(not_ready().because(elapsed)),
+    }
+}
+
+fn not_ready() -> Problem {
+    Problem::new(ProblemKind::NotReady, "the database does not answer")
+}

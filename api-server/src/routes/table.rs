@@ -1,0 +1,101 @@
+//! A table of routes in which each one is declared with its caller, in the router and in the OpenAPI document alike.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, Required, ResponseBuilder, Type};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::docs;
+use crate::access::{self, TENANT_HEADER};
+use crate::problem::{MEDIA_TYPE, ProblemKind};
+use crate::state::AppState;
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Everybody who can reach the address.
+    Public,
+    /// Whoever shows the admin token, for one tenant at a time.
+    Admin,
+}
+
+/// Routes by caller.
+pub(crate) struct Table {
+    public: OpenApiRouter<AppState>,
+    admin: OpenApiRouter<AppState>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self { public: OpenApiRouter::with_openapi(docs::frame()), admin: OpenApiRouter::default() }
+    }
+
+    /// Adds a route that stands in the OpenAPI document.
+    pub(crate) fn route(mut self, caller: Caller, (schemas, mut paths, methods): UtoipaMethodRouter<AppState>) -> Self {
+        paths.paths.values_mut().flat_map(operations).for_each(|operation| describe(operation, caller));
+        let routes = (schemas, paths, methods);
+        match caller {
+            Caller::Public => self.public = self.public.routes(routes),
+            Caller::Admin => self.admin = self.admin.routes(routes),
+        }
+        self
+    }
+
+    /// Adds a page, which everybody may read.
+    pub(crate) fn page(mut self, path: &str, methods: MethodRouter<AppState>) -> Self {
+        self.public = self.public.route(path, methods);
+        self
+    }
+
+    pub(crate) fn into_router(self, state: &AppState) -> Router<AppState> {
+        let guard = from_fn_with_state(state.clone(), access::require_admin);
+        let Self { public, admin } = self;
+        let (routes, openapi) = public.merge(admin.route_layer(guard)).split_for_parts();
+        routes.merge(docs::pages(openapi))
+    }
+
+    pub(crate) fn into_openapi(self) -> OpenApi {
+        self.public.merge(self.admin).into_openapi()
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+/// Says who may call an operation, and writes out its problems: a handler lists the codes of its own as `x-problems`.
+fn describe(operation: &mut Operation, caller: Caller) {
+    let listed = operation.extensions.as_mut().and_then(|extensions| extensions.remove("x-problems")).unwrap_or_default();
+    let codes: Vec<String> = serde_json::from_value(listed).unwrap_or_default();
+    let mut kinds: Vec<_> = codes.iter().map(|code| ProblemKind::named(code).expect("`x-problems` lists codes of problems")).collect();
+    if operation.extensions.as_ref().is_some_and(|extensions| extensions.is_empty()) {
+        operation.extensions = None;
+    }
+    if caller == Caller::Admin {
+        kinds.extend([ProblemKind::Unauthorized, ProblemKind::TenantRequired, ProblemKind::TenantNotFound, ProblemKind::Internal]);
+        operation.security = Some(vec![SecurityRequirement::new(docs::ADMIN_TOKEN, Vec::<String>::new())]);
+        let tenant = ParameterBuilder::new()
+            .name(TENANT_HEADER)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("Name of the tenant; may be left out while there is only one."))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .build();
+        operation.parameters.get_or_insert_default().push(tenant.into());
+    }
+    let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
+    for kind in kinds {
+        by_status.entry(kind.status().as_u16()).or_default().push(kind);
+    }
+    for (status, kinds) in by_status {
+        let lines: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}", kind.code(), kind.title())).collect();
+        let problem = Content::new(Some(Ref::from_schema_name("ProblemBody")));
+        let response = ResponseBuilder::new().description(lines.join("  \n")).content(MEDIA_TYPE, problem).build();
+        operation.responses.responses.insert(status.to_string(), response.into());
+    }
+}

@@ -1,0 +1,217 @@
+//! The tenant boundary, by raw SQL as each role.
+
+use docbrain_core::ids::TenantId;
+use docbrain_core::store::documents::NewDocument;
+use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations};
+use docbrain_core::ids::ConversationId;
+use docbrain_core::store::chatbots::{self, ChatbotRef};
+use sqlx::{AssertSqlSafe, PgPool, Row};
+
+use crate::harness::{DIMENSIONS, Tenant, World};
+
+/// Every table that carries a tenant, however it came to be.
+async fn tables(owner: &Pool) -> Vec<String> {
+    sqlx::query_scalar(
+        "select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+         where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace order by 1",
+    )
+    .fetch_all(owner)
+    .await
+    .unwrap()
+}
+
+/// How many rows of which tenants a transaction sees in each table it may read.
+async fn seen(pool: &Pool, tenant: Option<TenantId>, tables: &[String]) -> Vec<(String, Vec<TenantId>)> {
+    let mut seen = Vec::new();
+    for table in tables {
+        let mut tx = match tenant {
+            Some(tenant) => pool.begin_with(AssertSqlSafe(format!("begin; set local docbrain.tenant = '{tenant}'"))).await.unwrap(),
+            None => pool.begin().await.unwrap(),
+        };
+        let rows = sqlx::query(AssertSqlSafe(format!("select distinct tenant_id from {table}"))).fetch_all(&mut *tx).await;
+        match rows {
+            Ok(rows) => seen.push((table.clone(), rows.iter().map(|row| TenantId(row.get(0))).collect())),
+            Err(error) => assert!(error.to_string().contains("permission denied"), "{table}: {error}"),
+        }
+    }
+    seen
+}
+
+/// Two tenants with a row in every table.
+async fn two_tenants(world: &World) -> (Tenant, Tenant) {
+    let (acme, rival) = (world.tenant("acme").await, world.tenant("rival").await);
+    for tenant in [&acme, &rival] {
+        world.document(tenant, "a.md", &["the price list", "the secret recipe"]).await;
+        let mut tx = world.begin(tenant.id).await;
+        let chatbot = chatbots::get(&mut tx, &ChatbotRef::Name("manual".into())).await.unwrap();
+        let exchange = conversations::Exchange {
+            chatbot: chatbot.id,
+            conversation: ConversationId::new(),
+            question: "q",
+            answer: "a",
+            kind: "extractive",
+            answerable: true,
+            best_score: Some(0.5),
+            citations: &serde_json::json!([]),
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            milliseconds: 1,
+        };
+        conversations::append(&mut tx, &exchange).await.unwrap();
+        let run = docbrain_core::store::runs::enqueue(&mut tx, tenant.source, "test").await.unwrap();
+        sqlx::query("insert into run_documents (tenant_id, run_id, document_id, path, outcome) select $1, $2, id, path, 'indexed' from documents")
+            .bind(tenant.id.0)
+            .bind(run.0)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("insert into accounts (tenant_id, id, email, password_hash, role) values ($1, $1, $2, 'x', 'admin')")
+            .bind(tenant.id.0)
+            .bind(format!("{}@example.com", tenant.id))
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        generations::refresh_statistics(&mut tx, tenant.generation.id).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    // One generation in the shared table, one in a table of its own.
+    let mut tx = world.begin(rival.id).await;
+    generations::give_own_table(&mut tx, rival.generation.id, DIMENSIONS).await.unwrap();
+    tx.commit().await.unwrap();
+    (acme, rival)
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn every_table_is_behind_the_border(owner: PgPool) {
+    let world = World::new(owner).await;
+    two_tenants(&world).await;
+    let tables = tables(&world.owner).await;
+    assert!(tables.len() >= 17, "{tables:?}");
+    for table in tables {
+        let (enabled, forced, policies): (bool, bool, i64) = sqlx::query_as(
+            "select relrowsecurity, relforcerowsecurity,
+                    (select count(*) from pg_policy p where p.polrelid = c.oid and p.polname = 'tenant_isolation')
+             from pg_class c where c.relname = $1",
+        )
+        .bind(&table)
+        .fetch_one(&world.owner)
+        .await
+        .unwrap();
+        assert!(enabled && forced && policies == 1, "{table} is open: repeat the block of 0002_create_tenant_boundary.sql");
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_api_sees_the_tenant_it_set_and_no_other(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, rival) = two_tenants(&world).await;
+    let tables = tables(&world.owner).await;
+    for (own, other) in [(acme.id, rival.id), (rival.id, acme.id)] {
+        let seen = seen(&world.api, Some(own), &tables).await;
+        assert_eq!(seen.len(), tables.len(), "the API may read every table");
+        for (table, tenants) in seen {
+            assert!(!tenants.contains(&other), "{table} shows another tenant's rows");
+            let shared_is_empty = table == "chunks" && own == rival.id || table.starts_with("chunks_") && own == acme.id;
+            assert!(shared_is_empty || tenants == [own] || table == "accounts" && tenants == [own], "{table} hides the tenant's own rows");
+        }
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn nothing_is_visible_with_no_tenant_set(owner: PgPool) {
+    let world = World::new(owner).await;
+    two_tenants(&world).await;
+    let tables = tables(&world.owner).await;
+    for (table, tenants) in seen(&world.api, None, &tables).await {
+        assert!(tenants.is_empty(), "{table} shows rows of {tenants:?} to nobody in particular");
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn an_ingestion_role_is_bound_by_its_name(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, rival) = two_tenants(&world).await;
+    let tables = tables(&world.owner).await;
+    let pool = world.ingest(acme.id).await;
+    // It claims to be the rival; its name says otherwise.
+    let seen = seen(&pool, Some(rival.id), &tables).await;
+    for (table, tenants) in &seen {
+        assert!(tenants.is_empty() || *tenants == [acme.id], "{table} shows {tenants:?} to the role of {}", acme.id);
+    }
+    let readable: Vec<&str> = seen.iter().map(|(table, _)| table.as_str()).collect();
+    for private in ["accounts", "conversations", "messages", "usage", "chatbots"] {
+        assert!(!readable.contains(&private), "an ingestion role may read {private}");
+    }
+    assert!(seen.contains(&("documents".to_owned(), vec![acme.id])));
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn rows_cannot_be_written_across_the_border(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, rival) = two_tenants(&world).await;
+    for pool in [world.api.clone(), world.ingest(acme.id).await] {
+        let mut tx = TenantTx::begin(&pool, acme.id).await.unwrap();
+        let insert = sqlx::query("insert into generation_terms (tenant_id, generation_id, term, chunks) values ($1, $2, 7, 7)")
+            .bind(rival.id.0)
+            .bind(rival.generation.id.0)
+            .execute(&mut *tx)
+            .await;
+        assert!(insert.unwrap_err().to_string().contains("row-level security"));
+
+        let mut tx = TenantTx::begin(&pool, acme.id).await.unwrap();
+        let updated = sqlx::query("update documents set title = 'taken over' where tenant_id = $1").bind(rival.id.0).execute(&mut *tx).await;
+        assert_eq!(updated.unwrap().rows_affected(), 0);
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn functions_with_wider_rights_cannot_be_called_into_another_tenant(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, rival) = two_tenants(&world).await;
+    let vector = format!("[{}]", vec!["0.3"; DIMENSIONS].join(","));
+    for (own, other) in [(&acme, &rival), (&rival, &acme)] {
+        let mut tx = world.begin(own.id).await;
+        for (wanted, expected) in [(vec![own.generation.id.0], 2), (vec![other.generation.id.0], 0), (vec![own.generation.id.0, other.generation.id.0], 2)] {
+            let found: i64 = sqlx::query_scalar("select count(*) from search_chunks($1, $2::text::halfvec, '{}', 100, 10, 1)")
+                .bind(&wanted)
+                .bind(&vector)
+                .fetch_one(&mut *tx)
+                .await
+                .unwrap();
+            assert_eq!(found, expected, "generations {wanted:?} as {}", own.id);
+        }
+        assert!(generations::drop(&mut tx, other.generation.id).await.is_err());
+        let mut tx = world.begin(own.id).await;
+        assert!(generations::give_own_table(&mut tx, other.generation.id, DIMENSIONS).await.is_err());
+    }
+    let mut nobody = world.api.acquire().await.unwrap();
+    let found: i64 = sqlx::query_scalar("select count(*) from search_chunks($1, $2::text::halfvec, '{}', 100, 10, 1)")
+        .bind(vec![acme.generation.id.0, rival.generation.id.0])
+        .bind(&vector)
+        .fetch_one(&mut *nobody)
+        .await
+        .unwrap();
+    assert_eq!(found, 0);
+    // Whose runs are due is nobody's business but the owner's.
+    assert!(sqlx::query("select * from runs_due()").execute(&mut *nobody).await.is_err());
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_same_name_and_content_in_two_tenants_stay_two(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, rival) = (world.tenant("acme").await, world.tenant("rival").await);
+    for tenant in [&acme, &rival] {
+        let mut tx = world.begin(tenant.id).await;
+        documents::put(&mut tx, tenant.source, &NewDocument { path: "same.md", url: None, bytes: b"same" }).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let mut tx = world.begin(acme.id).await;
+    let document = documents::list(&mut tx, &[acme.source], None, 10).await.unwrap().remove(0);
+    documents::delete(&mut tx, document.id).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = world.begin(rival.id).await;
+    let kept = documents::list(&mut tx, &[rival.source], None, 10).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    let work = documents::work(&mut tx, rival.source, rival.generation.id).await.unwrap();
+    assert_eq!(documents::original(&mut tx, &work[0].content_sha256).await.unwrap(), b"same");
+}

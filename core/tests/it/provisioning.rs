@@ -1,0 +1,89 @@
+//! Specs to rows, again and again.
+
+use docbrain_core::provision::{Applied, ProvisionError};
+use docbrain_core::store::chatbots::{self, ChatbotRef};
+use docbrain_core::store::{runs, tenants};
+use docbrain_crds::manifest::{self, Resource};
+use sqlx::PgPool;
+
+use crate::harness::World;
+
+fn one(yaml: &str) -> Resource {
+    manifest::read(yaml).unwrap().remove(0)
+}
+
+fn source(size: u32) -> Resource {
+    one(&format!(
+        "apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: manual, namespace: acme}}\nspec: {{source: {{upload: {{}}}}, chunking: {{size: {size}}}}}"
+    ))
+}
+
+fn tenant(policy: &str) -> Resource {
+    one(&format!("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: acme}}\nspec: {{displayName: acme, deletionPolicy: {policy}}}"))
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn applying_twice_is_applying_once(owner: PgPool) {
+    let world = World::new(owner).await;
+    world.tenant("acme").await;
+    let provisioner = world.provisioner();
+    assert_eq!(provisioner.apply(&source(300)).await.unwrap(), Applied::Configured);
+    assert_eq!(provisioner.apply(&source(300)).await.unwrap(), Applied::Unchanged);
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_change_of_chunking_asks_for_a_run_once_there_are_documents(owner: PgPool) {
+    let world = World::new(owner).await;
+    let tenant = world.tenant("acme").await;
+    let provisioner = world.provisioner();
+    provisioner.apply(&source(300)).await.unwrap();
+    assert_eq!(runs::due(&world.owner).await.unwrap(), []);
+    world.document(&tenant, "a.md", &["text"]).await;
+    provisioner.apply(&source(400)).await.unwrap();
+    assert_eq!(runs::due(&world.owner).await.unwrap().len(), 1);
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_namespace_without_a_tenant_is_refused(owner: PgPool) {
+    let world = World::new(owner).await;
+    let error = world.provisioner().apply(&source(300)).await.unwrap_err();
+    assert!(matches!(error, ProvisionError::NoTenant { .. }), "{error}");
+    assert!(error.to_string().contains("apply its Tenant first"));
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn deletion_follows_the_policy(owner: PgPool) {
+    let world = World::new(owner).await;
+    let acme = world.tenant("acme").await;
+    world.document(&acme, "a.md", &["text"]).await;
+    let provisioner = world.provisioner();
+    provisioner.delete(&tenant("Retain")).await.unwrap();
+    let mut tx = world.begin(acme.id).await;
+    assert!(chatbots::get(&mut tx, &ChatbotRef::Name("manual".into())).await.unwrap().suspended, "rows stay, out of use");
+    drop(tx);
+    provisioner.apply(&tenant("Delete")).await.unwrap();
+    let mut tx = world.begin(acme.id).await;
+    assert!(!chatbots::get(&mut tx, &ChatbotRef::Name("manual".into())).await.unwrap().suspended, "and come back");
+    drop(tx);
+    provisioner.delete(&tenant("Delete")).await.unwrap();
+    assert_eq!(tenants::named(&world.api, "acme").await.unwrap(), None);
+    provisioner.delete(&tenant("Delete")).await.unwrap();
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_chatbot_may_come_before_its_source(owner: PgPool) {
+    let world = World::new(owner).await;
+    let acme = world.tenant("acme").await;
+    world
+        .apply("apiVersion: docbrain.dev/v1alpha1\nkind: Chatbot\nmetadata: {name: early, namespace: acme}\nspec: {displayName: E, knowledgeSources: [{name: later}]}")
+        .await;
+    let early = ChatbotRef::Name("early".into());
+    let mut tx = world.begin(acme.id).await;
+    assert_eq!(chatbots::get(&mut tx, &early).await.unwrap().sources, []);
+    drop(tx);
+    world
+        .apply("apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {name: later, namespace: acme}\nspec: {source: {upload: {}}}")
+        .await;
+    let mut tx = world.begin(acme.id).await;
+    assert_eq!(chatbots::get(&mut tx, &early).await.unwrap().sources.len(), 1);
+}
