@@ -30,12 +30,12 @@ tools: prerequisites ## Prepare PostgreSQL and the embedding model
 .PHONY: up
 up: tools ## Start DocBrain on this machine, until Ctrl-C
 	@echo "building DocBrain (the first time takes some minutes) …"
-	@cargo build --release --quiet -p docbrain -p docbrain-ingest
+	@cargo build --release --workspace --bins
 	@exec target/release/docbrain up
 
 .PHONY: build
 build: prerequisites
-	cargo build --workspace --bins
+	cargo build --workspace --all-targets
 
 .PHONY: test
 test: tools build ## Run all tests
@@ -71,7 +71,7 @@ coverage: tools build ## Measure line coverage; fails below the bars
 
 .PHONY: bench
 bench: tools ## Measure, and write docs/benchmarks.md
-	cargo build --release --quiet -p docbrain -p docbrain-ingest -p docbrain-bench
+	cargo build --release --workspace --bins
 	target/release/docbrain-bench run --docs docs/benchmarks.md
 
 .PHONY: ci

@@ -22,7 +22,11 @@ mod routes;
 mod sse;
 mod state;
 
+use std::future::Future;
+use std::io;
+
 use axum::Router;
+use tokio::net::TcpListener;
 
 pub use routes::{chat_once, openapi};
 pub use state::AppState;
@@ -30,4 +34,9 @@ pub use state::AppState;
 /// The whole API, ready to be served.
 pub fn router(state: AppState) -> Router {
     middleware::around(routes::table().into_router(&state)).with_state(state)
+}
+
+/// Serves the API until `stop` completes, then lets requests that are under way end.
+pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
 }

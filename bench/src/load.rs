@@ -8,7 +8,7 @@ mod client;
 mod summary;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -30,9 +30,28 @@ pub(crate) struct Target {
     uri: Uri,
     authority: String,
     headers: HeaderMap,
-    /// Sent in turn, over all clients.
-    bodies: Vec<Bytes>,
+    bodies: Arc<Bodies>,
     judge: fn(&[u8]) -> Judgement,
+}
+
+/// Request bodies, sent in turn: over all clients, and over all loads that share them.
+pub(crate) struct Bodies {
+    all: Vec<Bytes>,
+    turn: AtomicUsize,
+}
+
+impl Bodies {
+    pub(crate) fn new(all: impl IntoIterator<Item = impl Into<Bytes>>) -> anyhow::Result<Arc<Self>> {
+        let all: Vec<Bytes> = all.into_iter().map(Into::into).collect();
+        if all.is_empty() {
+            bail!("there is no request body to send");
+        }
+        Ok(Arc::new(Self { all, turn: AtomicUsize::new(0) }))
+    }
+
+    fn next(&self) -> Bytes {
+        self.all[self.turn.fetch_add(1, Ordering::Relaxed) % self.all.len()].clone()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,21 +74,18 @@ pub(crate) enum Until {
 
 impl Target {
     /// POSTs `bodies` to `url`, which must name a loopback address.
-    pub(crate) fn post(url: &str, bodies: Vec<Bytes>, judge: fn(&[u8]) -> Judgement) -> anyhow::Result<Self> {
+    pub(crate) fn post(url: &str, bodies: &Arc<Bodies>, judge: fn(&[u8]) -> Judgement) -> anyhow::Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url} is not a URL"))?;
         let host = uri.host().with_context(|| format!("{url} names no host"))?;
         if host != "localhost" && !host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()) {
             bail!("{host} is not this machine; load is sent to the loopback interface only");
-        }
-        if bodies.is_empty() {
-            bail!("there is no request body to send");
         }
         let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(&authority)?);
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let path: Uri = uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
-        Ok(Self { method: Method::POST, uri: path, authority, headers, bodies, judge })
+        Ok(Self { method: Method::POST, uri: path, authority, headers, bodies: Arc::clone(bodies), judge })
     }
 
     /// Adds or replaces a header of every request.
@@ -139,7 +155,7 @@ async fn client(
             return record;
         }
         let sent = Instant::now();
-        match tokio::time::timeout(REPLY_LIMIT, exchange(&target, &mut connection, number)).await {
+        match tokio::time::timeout(REPLY_LIMIT, exchange(&target, &mut connection)).await {
             Ok(Ok((first, judgement))) => record.replies.push(Reply {
                 sent: micros(sent),
                 first: micros(first),
@@ -160,16 +176,12 @@ async fn client(
 }
 
 /// One request and its whole reply; connects again when the connection is gone.
-async fn exchange(
-    target: &Target,
-    connection: &mut Option<Connection>,
-    number: u64,
-) -> anyhow::Result<(Instant, Judgement)> {
+async fn exchange(target: &Target, connection: &mut Option<Connection>) -> anyhow::Result<(Instant, Judgement)> {
     let open = match connection {
         Some(open) => open,
         closed => closed.insert(Connection::open(&target.authority).await?),
     };
-    let first = open.exchange(target, number).await?;
+    let first = open.exchange(target).await?;
     let judgement = (target.judge)(open.body());
     if judgement == Judgement::Wrong {
         let body = String::from_utf8_lossy(open.body()).chars().take(200).collect::<String>();

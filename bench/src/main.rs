@@ -8,7 +8,7 @@
 //! - [`random`]: the one seeded generator behind everything that looks random
 //!
 //! All traffic stays on the loopback interface, every step is bounded in time, and only processes started here are stopped.
-#![expect(clippy::print_stdout, reason = "the results are this program's output")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the results are this program's output")]
 
 mod load;
 mod machine;
@@ -16,6 +16,8 @@ mod random;
 mod report;
 mod run;
 mod stub;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::runtime::Builder;
@@ -32,11 +34,22 @@ enum Command {
     Run(run::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Command::parse() {
+fn main() -> ExitCode {
+    match start(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> anyhow::Result<()> {
+    // One thread generates all load: it leaves the other cores to what is measured.
+    let single = || Builder::new_current_thread().enable_all().build();
+    match command {
         Command::Stub(options) => Builder::new_multi_thread().enable_all().build()?.block_on(stub::serve(options)),
-        // One thread generates all load: it leaves the other cores to what is measured.
-        Command::Load(options) => Builder::new_current_thread().enable_all().build()?.block_on(load::cli::run(options)),
-        Command::Run(options) => Builder::new_current_thread().enable_all().build()?.block_on(run::run(options)),
+        Command::Load(options) => single()?.block_on(load::cli::run(options)),
+        Command::Run(options) => single()?.block_on(run::run(options)),
     }
 }

@@ -1,33 +1,42 @@
 //! The benchmark itself: stub and product started, documents ingested, questions asked, budgets judged.
 
+mod built_in;
+mod ceilings;
+mod chat;
 mod corpus;
+mod ingestion;
 mod process;
 mod server;
-mod steps;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use docbrain_core::env;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::chat::Chat;
 use self::corpus::Corpus;
 use self::process::Process;
-use self::server::{Embeddings, Server};
-use self::steps::{Chat, Windows};
+use self::server::{Embeddings, Server, Setup};
+use crate::load::Bodies;
 use crate::machine::{Machine, memory_mib};
 use crate::report::{Budget, Report, Row, number, write_block};
 use crate::stub;
 
 /// Different questions asked, in turn: more than a cache would remember, or a window of the benchmark asks.
-const QUESTIONS: usize = 20_000;
+const QUESTIONS: usize = 100_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// The product's program; `docbrain-ingest` is expected beside it.
     #[arg(long, default_value = "target/release/docbrain")]
     binary: PathBuf,
+    /// Home folder whose tools (Postgres, the built-in model) are used; its data is left alone.
+    #[arg(long, env = env::HOME, default_value = "/var/lib/docbrain")]
+    home: PathBuf,
     /// Markdown page that gets the result, between `<!-- bench:begin -->` and `<!-- bench:end -->`.
     #[arg(long)]
     docs: Option<PathBuf>,
@@ -40,6 +49,18 @@ pub(crate) struct Options {
     /// Leave out what needs the built-in embedding model.
     #[arg(long)]
     no_model: bool,
+}
+
+/// How long each load lasts.
+#[derive(Clone, Copy)]
+struct Windows {
+    warm_up: Duration,
+    measured: Duration,
+}
+
+impl Windows {
+    const FULL: Self = Self { warm_up: Duration::from_secs(3), measured: Duration::from_secs(15) };
+    const QUICK: Self = Self { warm_up: Duration::from_secs(1), measured: Duration::from_secs(3) };
 }
 
 /// Measures everything, prints the result and writes it into the page.
@@ -74,19 +95,21 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     let (stub, model_url) = start_stub()?;
 
     say("model server alone");
-    let ceilings = steps::ceilings(&model_url, &questions, windows).await?;
+    let ceilings = ceilings::measure(&model_url, &questions, windows).await?;
 
     say("product with stub embeddings: start");
-    let server = Server::start(&options.binary, &model_url, stub.id(), Embeddings::Stub(&model_url)).await?;
+    let setup = Setup { binary: &options.binary, home: &options.home, model_url: &model_url, stub: stub.id() };
+    let server = Server::start(&setup, Embeddings::Stub).await?;
     server.rest().await?;
     let rest_before = memory_mib(server.process_id())?;
     say(&format!("ingest {}", corpus.description));
-    let ingestion = steps::ingest(&server, &corpus).await?;
+    let ingestion = ingestion::measure(&server, &corpus).await?;
     server.rest().await?;
+    let questions = Bodies::new(questions.iter().map(|question| Server::chat_body(question)))?;
     let mut chats = Vec::new();
     for chat in Chat::ALL {
         say(&format!("chat, {}", chat.name));
-        chats.push(steps::chat(&server, chat, &questions, windows).await?);
+        chats.push(chat::measure(&server, chat, &questions, windows).await?);
     }
     server.rest().await?;
     let rest_after = memory_mib(server.process_id())?;
@@ -96,10 +119,10 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         Err(anyhow::anyhow!("left out by --no-model"))
     } else {
         say("product with the built-in model");
-        steps::built_in(&options.binary, &model_url, stub.id(), &questions, windows).await
+        built_in::measure(&setup, &questions, windows).await
     };
 
-    let mut rows = steps::chat_rows(&chats, &ceilings);
+    let mut rows = chat::rows(&chats, &ceilings);
     rows.push(ingestion.row());
     let memory = Budget::AtMost(120.0, "MiB");
     let what = "memory at rest, server with the model loaded (PSS)";
@@ -107,7 +130,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         Ok(measured) => Row::measured(what, memory, measured.memory_mib, "after an ingestion and chats"),
         Err(reason) => Row::not_measured(what, memory, format!("{reason:.200}").replace(['\n', '|'], " ")),
     });
-    let mut tables = vec![steps::chat_table(&chats), ceilings.table(), ingestion.table()];
+    let mut tables = vec![chat::table(&chats), ceilings.table(), ingestion.table()];
     tables.extend(built_in.ok().map(|measured| measured.table()));
 
     Ok(Report {
@@ -156,4 +179,10 @@ fn commit() -> String {
         .ok()
         .filter(|output| output.status.success())
         .map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Milliseconds per unit of work.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run of minutes")]
+fn per_unit(cpu: Duration, units: u64) -> String {
+    number(cpu.as_secs_f64() * 1e3 / units.max(1) as f64)
 }

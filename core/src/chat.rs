@@ -27,10 +27,8 @@ pub use self::tokens::estimate_tokens;
 #[async_trait]
 pub trait ChatModel: Send + Sync {
     /// Begins an answer. Tries again, where that can help, only before the first text has come.
-    async fn stream(
-        &self,
-        request: ChatRequest,
-    ) -> Result<BoxStream<'static, Result<ChatDelta, ChatError>>, ChatError>;
+    async fn stream(&self, request: ChatRequest)
+    -> Result<BoxStream<'static, Result<ChatDelta, ChatError>>, ChatError>;
 
     /// The model's name as its server knows it.
     fn name(&self) -> &str;

@@ -52,7 +52,7 @@ pub enum EmbedError {
         /// What the reader said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The folder holds a model of a kind that is not supported, or files that do not belong together.
+    /// The folder holds a model of a kind that is not supported.
     #[error("the embedding model in {} cannot be used: {reason}", path.display())]
     UnusableModel {
         /// The folder.
@@ -60,7 +60,15 @@ pub enum EmbedError {
         /// What does not fit.
         reason: String,
     },
-    /// The built-in model failed on these texts.
+    /// The graph fails on what the tokenizer gives it.
+    #[error("the tokenizer.json and the ONNX file in {} do not belong together", path.display())]
+    Mismatch {
+        /// The folder.
+        path: PathBuf,
+        /// What the first run ended with.
+        source: Box<Self>,
+    },
+    /// The built-in model failed on a text.
     #[error("the embedding model failed on a text")]
     Inference {
         /// What the engine said.
@@ -82,9 +90,7 @@ pub enum EmbedError {
         got: usize,
     },
     /// The endpoint answered with vectors of another length than before.
-    #[error(
-        "the model server returned a vector of {got} numbers instead of {expected}: check the model's dimensions"
-    )]
+    #[error("the model server returned a vector of {got} numbers instead of {expected}: check the model's dimensions")]
     VectorLength {
         /// [`EmbeddingModel::dimensions`].
         expected: usize,

@@ -8,9 +8,7 @@
 
 use std::time::Duration;
 
-use async_openai::{
-    Client, config::OpenAIConfig, error::OpenAIError, middleware::HttpRequestFactory,
-};
+use async_openai::{Client, config::OpenAIConfig, error::OpenAIError, middleware::HttpRequestFactory};
 use reqwest::{Response, StatusCode, header::RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -69,11 +67,8 @@ pub(crate) struct RetryPolicy {
     pub(crate) longest_pause: Duration,
 }
 
-const RETRY: RetryPolicy = RetryPolicy {
-    attempts: 4,
-    first_pause: Duration::from_millis(400),
-    longest_pause: Duration::from_secs(20),
-};
+const RETRY: RetryPolicy =
+    RetryPolicy { attempts: 4, first_pause: Duration::from_millis(400), longest_pause: Duration::from_secs(20) };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence, before the first byte and between two.
@@ -89,11 +84,7 @@ pub fn client(base_url: &str, api_key: Option<&SecretString>) -> Client<OpenAICo
     client_with(base_url, api_key, RETRY)
 }
 
-pub(crate) fn client_with(
-    base_url: &str,
-    api_key: Option<&SecretString>,
-    policy: RetryPolicy,
-) -> Client<OpenAIConfig> {
+pub(crate) fn client_with(base_url: &str, api_key: Option<&SecretString>, policy: RetryPolicy) -> Client<OpenAIConfig> {
     // Every field is set: what is left out, async-openai fills from the process environment.
     let config = OpenAIConfig::new()
         .with_api_base(base_url.trim_end_matches('/'))
@@ -149,11 +140,7 @@ async fn attempt(
     key: Option<&SecretString>,
 ) -> Result<Response, ModelServerError> {
     let response = http.execute(request.build().await?).await?;
-    if response.status().is_success() {
-        Ok(response)
-    } else {
-        Err(refusal(response, key).await)
-    }
+    if response.status().is_success() { Ok(response) } else { Err(refusal(response, key).await) }
 }
 
 async fn refusal(mut response: Response, key: Option<&SecretString>) -> ModelServerError {
@@ -172,33 +159,22 @@ async fn refusal(mut response: Response, key: Option<&SecretString>) -> ModelSer
     }
     let body = String::from_utf8_lossy(&body);
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ModelServerError::Unauthorized {
-            status: status.as_u16(),
-        },
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ModelServerError::Unauthorized { status: status.as_u16() },
         // An exhausted budget is a 429 too, but waiting does not fill it.
         StatusCode::TOO_MANY_REQUESTS if !body.contains("insufficient_quota") => {
             ModelServerError::RateLimited { retry_after }
         }
-        _ => ModelServerError::Refused {
-            status: status.as_u16(),
-            message: message_in(&body, key),
-        },
+        _ => ModelServerError::Refused { status: status.as_u16(), message: message_in(&body, key) },
     }
 }
 
 /// The server's words out of the error bodies seen in the wild, without the key it may echo.
 fn message_in(body: &str, key: Option<&SecretString>) -> String {
     let json = serde_json::from_str::<Value>(body).unwrap_or_default();
-    let words = [
-        "/error/message",
-        "/error",
-        "/message",
-        "/detail",
-        "/detail/0/msg",
-    ]
-    .iter()
-    .find_map(|path| json.pointer(path)?.as_str())
-    .unwrap_or("no reason given");
+    let words = ["/error/message", "/error", "/message", "/detail", "/detail/0/msg"]
+        .iter()
+        .find_map(|path| json.pointer(path)?.as_str())
+        .unwrap_or("no reason given");
     let words = match key.map(ExposeSecret::expose_secret) {
         Some(key) if !key.is_empty() => words.replace(key, "[key]"),
         _ => words.to_owned(),
@@ -222,11 +198,7 @@ impl From<reqwest::Error> for ModelServerError {
     fn from(error: reqwest::Error) -> Self {
         // A URL can hold credentials.
         let source = error.without_url();
-        if source.is_timeout() && !source.is_connect() {
-            Self::TimedOut
-        } else {
-            Self::Unreachable { source }
-        }
+        if source.is_timeout() && !source.is_connect() { Self::TimedOut } else { Self::Unreachable { source } }
     }
 }
 
@@ -239,13 +211,9 @@ impl From<OpenAIError> for ModelServerError {
             },
             OpenAIError::Reqwest(inner) => inner.into(),
             // The body, which it also carries, is dropped.
-            OpenAIError::JSONDeserialize(source, _) => Self::Malformed {
-                source: source.into(),
-            },
+            OpenAIError::JSONDeserialize(source, _) => Self::Malformed { source: source.into() },
             OpenAIError::StreamError(_) => Self::Interrupted,
-            other => Self::Malformed {
-                source: other.into(),
-            },
+            other => Self::Malformed { source: other.into() },
         }
     }
 }
@@ -255,3 +223,6 @@ impl From<ModelServerError> for OpenAIError {
         Self::Boxed(error.into())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,3 +1,6 @@
+//! The resources as types; their documentation is the schema's.
+#![expect(unreachable_pub, reason = "the schema derive makes a hidden copy of each struct")]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -12,6 +12,7 @@ mod markdown;
 mod office;
 mod pdf;
 mod text;
+mod workbook;
 
 pub use format::Format;
 
@@ -86,8 +87,8 @@ pub enum ParseError {
         /// The limit.
         limit_bytes: u64,
     },
-    /// Structure nested beyond what any person writes.
-    #[error("the {format} is nested too deeply to be read without losing text; simplify its structure")]
+    /// Structure beyond what any person writes: nesting, or the size of one table.
+    #[error("the {format} is too complex to be read without losing text; make its tables smaller and its nesting flatter, or split it")]
     TooComplex {
         /// The format it was read as.
         format: Format,

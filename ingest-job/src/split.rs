@@ -79,7 +79,7 @@ pub struct Chunk {
     /// What is embedded and indexed: a line `title › heading › heading`, then the text without markup, link targets and
     /// the headings the line already names. For [`Strategy::Window`] only the one sentence follows the line.
     pub embedding_text: String,
-    /// Headings the whole chunk lies under, outermost first.
+    /// Headings the whole chunk lies under, outermost first; for [`Strategy::Window`] those of the one sentence.
     pub heading_path: Vec<String>,
     /// Bytes of the document's Markdown.
     pub span: Range<usize>,
@@ -95,7 +95,7 @@ pub enum Split<'a> {
     /// The chunks, in document order.
     Ready(Vec<Chunk>),
     /// [`Strategy::Semantic`] looks at embeddings first: embed [`Sentences::texts`], then [`Sentences::split`].
-    NeedsSentenceEmbeddings(Sentences<'a>),
+    NeedsSentenceEmbeddings(Box<Sentences<'a>>),
 }
 
 /// Cuts `document` as `settings` say; tokens are counted by `counter`, which should be the embedding model's.
@@ -107,7 +107,7 @@ pub fn split<'a>(document: Document<'a>, settings: SplitSettings, counter: &Toke
         Strategy::Window => Split::Ready(window::split(&plan)),
         Strategy::Semantic => {
             let sentences = plan.sentences();
-            Split::NeedsSentenceEmbeddings(Sentences { plan, sentences })
+            Split::NeedsSentenceEmbeddings(Box::new(Sentences { plan, sentences }))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 
-use super::{Judgement, Target, Until};
+use super::{Bodies, Judgement, Target, Until};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -44,7 +44,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     for path in &options.body {
         bodies.push(std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?.into());
     }
-    let mut target = Target::post(&options.url, bodies, |_| Judgement::Good)?;
+    let mut target = Target::post(&options.url, &Bodies::new(bodies)?, |_| Judgement::Good)?;
     if options.sse {
         target = target.header("accept", "text/event-stream")?;
     }

@@ -29,10 +29,9 @@ impl Connection {
         Ok(Self { sender, body: Vec::new() })
     }
 
-    /// Sends request `number` and reads the reply to its end; returns when the first byte of its body arrived.
-    pub(super) async fn exchange(&mut self, target: &Target, number: u64) -> anyhow::Result<Instant> {
-        let turn = usize::try_from(number).unwrap_or(0) % target.bodies.len();
-        let mut request = Request::new(Full::new(target.bodies[turn].clone()));
+    /// Sends the next request and reads the reply to its end; returns when the first byte of its body arrived.
+    pub(super) async fn exchange(&mut self, target: &Target) -> anyhow::Result<Instant> {
+        let mut request = Request::new(Full::new(target.bodies.next()));
         *request.method_mut() = target.method.clone();
         *request.uri_mut() = target.uri.clone();
         *request.headers_mut() = target.headers.clone();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 
 use super::summary::Latencies;
-use super::{Judgement, Summary, Target, Until, run};
+use super::{Bodies, Judgement, Summary, Target, Until, run};
 
 async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -28,8 +28,8 @@ fn judge(body: &[u8]) -> Judgement {
 }
 
 async fn load(url: &str, clients: usize, until: Until) -> Summary {
-    let bodies = ["one", "two", "three", "slight"].map(Bytes::from).into();
-    let target = Target::post(url, bodies, judge).unwrap().header("authorization", "Bearer x").unwrap();
+    let bodies = Bodies::new(["one", "two", "three", "slight"]).unwrap();
+    let target = Target::post(url, &bodies, judge).unwrap().header("authorization", "Bearer x").unwrap();
     run(&Arc::new(target), clients, until).await.unwrap()
 }
 
@@ -78,11 +78,11 @@ async fn failures_are_counted_and_the_first_is_told() {
 
 #[test]
 fn other_machines_are_refused() {
-    let refused = |url| Target::post(url, vec![Bytes::new()], judge).err().map(|error| error.to_string());
+    let refused = |url| Target::post(url, &Bodies::new([""]).unwrap(), judge).err().map(|error| error.to_string());
     assert!(refused("http://example.org/").unwrap().contains("loopback"));
     assert!(refused("http://10.0.0.1:80/").unwrap().contains("loopback"));
     assert_eq!(refused("http://127.0.0.1:1/"), None);
-    assert!(Target::post("http://127.0.0.1:1/", Vec::new(), judge).is_err());
+    assert!(Bodies::new([""; 0]).is_err());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The product under test: its process, and the part of its API that the benchmark uses.
 
 use std::fs::{self, File, Permissions};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,11 +28,21 @@ const POLL: Duration = Duration::from_millis(50);
 /// Documents go up in requests of about this many bytes. Each request is a run of its own, and one run of many documents is measured.
 const UPLOAD_BYTES: usize = 32_000_000;
 
+/// What every server is started with.
+pub(super) struct Setup<'a> {
+    pub(super) binary: &'a Path,
+    /// A home folder whose tools (Postgres, the built-in model) are used.
+    pub(super) home: &'a Path,
+    /// Base URL and process of the model server.
+    pub(super) model_url: &'a str,
+    pub(super) stub: u32,
+}
+
 /// Which embeddings the product uses.
 #[derive(Clone, Copy)]
-pub(super) enum Embeddings<'a> {
-    /// From the model server at this base URL.
-    Stub(&'a str),
+pub(super) enum Embeddings {
+    /// Those of the model server.
+    Stub,
     /// From the built-in model.
     BuiltIn,
 }
@@ -53,6 +63,7 @@ struct Run {
     /// Why it failed.
     reason: Option<String>,
     documents_indexed: u64,
+    documents_unchanged: u64,
     documents_failed: u64,
     /// Written by this run.
     chunks: u64,
@@ -69,7 +80,8 @@ enum RunState {
 
 #[derive(Deserialize)]
 struct Accepted {
-    run_id: String,
+    /// Nothing when every document is indexed already.
+    run_id: Option<String>,
 }
 
 /// What an ingestion came to.
@@ -82,51 +94,35 @@ pub(super) struct Ingested {
 }
 
 impl Server {
-    /// Starts `docbrain up` in a new home folder and waits until it is ready. `stub` also answers chats.
-    pub(super) async fn start(
-        binary: &Path,
-        chat_url: &str,
-        stub: u32,
-        embeddings: Embeddings<'_>,
-    ) -> anyhow::Result<Self> {
-        if !binary.is_file() {
-            bail!(
-                "there is no program {}; build it with `cargo build --release --bins`, or name it by --binary",
-                binary.display()
-            );
+    /// Starts `docbrain up` with a new home folder and waits until it is ready.
+    pub(super) async fn start(setup: &Setup<'_>, embeddings: Embeddings) -> anyhow::Result<Self> {
+        if !setup.binary.is_file() {
+            let name = setup.binary.display();
+            bail!("there is no program {name}; build it with `cargo build --release`, or name it by --binary");
         }
-        let folder = tempfile::Builder::new()
-            .prefix("docbrain-bench-")
-            // Postgres may run under another user than this program, and has to get through to its data.
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .context("failed to make a temporary folder")?;
+        let folder = new_home(setup.home)?;
         let log = File::create(folder.path().join("server.log")).context("failed to make the log file")?;
-        let port = free_port()?;
-        let mut command = Command::new(binary);
+        let address = free_address()?;
+        let mut command = Command::new(setup.binary);
         command
-            .args(["up", "--port", &port.to_string(), "--home"])
-            .arg(folder.path().join("home"))
-            .envs([
-                (env::ADMIN_TOKEN, TOKEN),
-                (env::CHAT_BASE_URL, chat_url),
-                (env::CHAT_MODEL, crate::stub::CHAT_MODEL),
-            ])
-            .env(env::CHAT_API_KEY, "stub")
+            .args(["up", "--listen", &address.to_string(), "--home"])
+            .arg(folder.path())
+            .envs([(env::ADMIN_TOKEN, TOKEN), (env::CHAT_BASE_URL, setup.model_url), (env::CHAT_API_KEY, "stub")])
+            .env(env::CHAT_MODEL, crate::stub::CHAT_MODEL)
             .env_remove(env::DATABASE_URL)
             .env_remove(env::EMBEDDING_BASE_URL)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("failed to share the log file")?)
             .stderr(log);
-        if let Embeddings::Stub(url) = embeddings {
+        if matches!(embeddings, Embeddings::Stub) {
             command
-                .envs([(env::EMBEDDING_BASE_URL, url), (env::EMBEDDING_MODEL, crate::stub::EMBEDDING_MODEL)])
-                .env(env::EMBEDDING_API_KEY, "stub");
+                .envs([(env::EMBEDDING_BASE_URL, setup.model_url), (env::EMBEDDING_API_KEY, "stub")])
+                .env(env::EMBEDDING_MODEL, crate::stub::EMBEDDING_MODEL);
         }
         let client =
             Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().context("failed to make a client")?;
         let process = Process::start(&mut command)?;
-        let mut server = Self { process, folder, base_url: format!("http://127.0.0.1:{port}"), client, stub };
+        let mut server = Self { process, folder, base_url: format!("http://{address}"), client, stub: setup.stub };
         server.ready().await?;
         Ok(server)
     }
@@ -188,12 +184,12 @@ impl Server {
         let begun = Instant::now();
         let mut runs = Vec::new();
         for batch in batches(&corpus.documents) {
-            runs.push(self.upload(batch).await?);
+            runs.extend(self.upload(batch).await?);
         }
         let mut total = Ingested { documents: 0, failed: 0, chunks: 0, elapsed: Duration::ZERO };
         for id in runs {
             let run = self.follow(&id, begun).await?;
-            total.documents += run.documents_indexed;
+            total.documents += run.documents_indexed + run.documents_unchanged;
             total.failed += run.documents_failed;
             total.chunks += run.chunks;
         }
@@ -201,7 +197,7 @@ impl Server {
         Ok(total)
     }
 
-    async fn upload(&self, documents: &[Document]) -> anyhow::Result<String> {
+    async fn upload(&self, documents: &[Document]) -> anyhow::Result<Option<String>> {
         let mut form = Form::new().text("chatbot", CHATBOT);
         for document in documents {
             form = form.part("file", Part::bytes(document.bytes.clone()).file_name(document.name.clone()));
@@ -270,10 +266,27 @@ fn batches(documents: &[Document]) -> Vec<&[Document]> {
     batches
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> anyhow::Result<u16> {
+/// A temporary home folder with the tools of another.
+fn new_home(tools_from: &Path) -> anyhow::Result<TempDir> {
+    let tools = tools_from.join("tools");
+    if !tools.is_dir() {
+        bail!("there is no folder {}; `make tools` prepares it, or another home is named by --home", tools.display());
+    }
+    let tools = tools.canonicalize().context("failed to find the tools")?;
+    let folder = tempfile::Builder::new()
+        .prefix("docbrain-bench-")
+        // Postgres may run under another user than this program, and has to get through to its data.
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .context("failed to make a temporary folder")?;
+    symlink(tools, folder.path().join("tools")).context("failed to link the tools")?;
+    Ok(folder)
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free port")?;
-    Ok(listener.local_addr()?.port())
+    listener.local_addr().context("failed to find a free port")
 }
 
 #[cfg(test)]
@@ -291,14 +304,20 @@ mod tests {
         assert_eq!(sizes, [vec![33_000_000], vec![1, 20_000_000], vec![13_000_000, 10], vec![32_000_000]]);
     }
 
+    /// Starts `binary` with an empty folder of tools; tells why that failed.
+    async fn failure_of(binary: &Path) -> String {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("tools")).unwrap();
+        let setup = Setup { binary, home: home.path(), model_url: "http://127.0.0.1:1/v1", stub: 0 };
+        Server::start(&setup, Embeddings::BuiltIn).await.err().unwrap().to_string()
+    }
+
     #[tokio::test]
-    async fn a_missing_binary_is_named_with_what_to_do() {
-        let missing = Path::new("/no/such/docbrain");
-        let error = Server::start(missing, "http://127.0.0.1:1/v1", 0, Embeddings::BuiltIn).await.err().unwrap();
-        assert!(
-            error.to_string().contains("/no/such/docbrain") && error.to_string().contains("cargo build"),
-            "{error}"
-        );
+    async fn what_is_missing_is_named_with_what_to_do() {
+        let told = failure_of(Path::new("/no/such/docbrain")).await;
+        assert!(told.contains("/no/such/docbrain") && told.contains("cargo build"), "{told}");
+        let told = new_home(Path::new("/no/such/home")).err().unwrap().to_string();
+        assert!(told.contains("/no/such/home/tools") && told.contains("make tools"), "{told}");
     }
 
     #[tokio::test]
@@ -307,7 +326,7 @@ mod tests {
         let program = folder.path().join("docbrain");
         fs::write(&program, "#!/bin/sh\necho no space left >&2\nexit 3\n").unwrap();
         fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-        let error = Server::start(&program, "http://127.0.0.1:1/v1", 0, Embeddings::BuiltIn).await.err().unwrap();
-        assert!(error.to_string().contains("no space left"), "{error}");
+        let told = failure_of(&program).await;
+        assert!(told.contains("no space left"), "{told}");
     }
 }

@@ -13,8 +13,7 @@ use crate::retrieve::Passage;
 /// Longest text between brackets that can be a citation, in bytes.
 const LONGEST_MARKER: usize = 40;
 /// Words models put before the number.
-const MARKER_WORDS: [&str; 8] =
-    ["passages", "passage", "sources", "source", "citation", "document", "doc", "ref"];
+const MARKER_WORDS: [&str; 8] = ["passages", "passage", "sources", "source", "citation", "document", "doc", "ref"];
 
 /// Rewrites one answer.
 pub(super) struct CitationRewriter {

@@ -29,9 +29,8 @@ const COMPARED: usize = 400;
 /// A sentence shorter than this (in characters) is quoted with the next one.
 const SHORT: usize = 60;
 /// First words of a sentence that cannot stand without the one before it.
-const LEANING: [&str; 12] = [
-    "it", "this", "that", "these", "those", "they", "such", "however", "therefore", "instead", "also", "otherwise",
-];
+const LEANING: [&str; 12] =
+    ["it", "this", "that", "these", "those", "they", "such", "however", "therefore", "instead", "also", "otherwise"];
 
 /// Some neighbouring units of one passage.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,9 +60,7 @@ pub(super) async fn answer(
         .into_iter()
         .zip(told)
         .map(|((quote, words), vector)| Scored {
-            score: MEANING * cosine(asked, vector)
-                + WORDS * words
-                + PASSAGE * passages[quote.passage].score,
+            score: MEANING * cosine(asked, vector) + WORDS * words + PASSAGE * passages[quote.passage].score,
             quote,
             vector,
         })
@@ -84,11 +81,7 @@ pub(super) fn support(said: &str, passage: &Passage) -> String {
 }
 
 /// The quotes worth comparing by meaning, each with the share of the question's words it holds.
-fn candidates(
-    question: &BTreeSet<Term>,
-    passages: &[Passage],
-    units: &[Vec<Unit>],
-) -> Vec<(Quote, f32)> {
+fn candidates(question: &BTreeSet<Term>, passages: &[Passage], units: &[Vec<Unit>]) -> Vec<(Quote, f32)> {
     let mut all: Vec<(Quote, f32)> = Vec::new();
     for (passage, units) in units.iter().enumerate() {
         for (at, unit) in units.iter().enumerate() {
@@ -173,9 +166,7 @@ fn in_reading_order(mut quotes: Vec<Quote>, passages: &[Passage]) -> Vec<Quote> 
         let document = passages[quote.passage].document_id;
         passages.iter().position(|passage| passage.document_id == document)
     };
-    quotes.sort_by_key(|quote| {
-        (rank(quote), passages[quote.passage].span.start, quote.passage, quote.units.start)
-    });
+    quotes.sort_by_key(|quote| (rank(quote), passages[quote.passage].span.start, quote.passage, quote.units.start));
     let mut joined: Vec<Quote> = Vec::new();
     for quote in quotes {
         match joined.last_mut() {
@@ -224,7 +215,13 @@ fn markdown_of(units: &[Unit]) -> String {
     let mut text = String::new();
     for (at, unit) in units.iter().enumerate() {
         let same = at > 0 && units[at - 1].paragraph == unit.paragraph;
-        text.push_str(if at == 0 { "" } else if same { " " } else { "\n\n" });
+        text.push_str(if at == 0 {
+            ""
+        } else if same {
+            " "
+        } else {
+            "\n\n"
+        });
         text.push_str(&unit.text);
     }
     text

@@ -4,29 +4,59 @@ use std::collections::HashSet;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Question, Role, Turn};
 use super::relevance::terms;
+use super::{Question, Role, Turn};
 
 /// Words that point back, with how many words of its own a question may have and still need them.
 const POINTERS: [(usize, &[&str]); 2] = [
-    (5, &[
-        "it", "its", "they", "them", "their", "he", "she", "her", "him", "es", "ihn", "ihm", "dessen", "damit", "davon",
-        "dafür", "lo", "la", "le", "les", "eso", "esto", "ello", "cela", "ça", "celui", "ciò", "isso", "isto", "dit",
-    ]),
-    (3, &[
-        "this", "that", "these", "those", "there", "one", "ones", "same", "else", "other", "another", "instead", "above",
-        "former", "latter", "previous", "das", "dies", "diese", "dieser", "dort", "andere", "stattdessen",
-    ]),
+    (
+        5,
+        &[
+            "it", "its", "they", "them", "their", "he", "she", "her", "him", "es", "ihn", "ihm", "dessen", "damit",
+            "davon", "dafür", "lo", "la", "le", "les", "eso", "esto", "ello", "cela", "ça", "celui", "ciò", "isso",
+            "isto", "dit",
+        ],
+    ),
+    (
+        3,
+        &[
+            "this",
+            "that",
+            "these",
+            "those",
+            "there",
+            "one",
+            "ones",
+            "same",
+            "else",
+            "other",
+            "another",
+            "instead",
+            "above",
+            "former",
+            "latter",
+            "previous",
+            "das",
+            "dies",
+            "diese",
+            "dieser",
+            "dort",
+            "andere",
+            "stattdessen",
+        ],
+    ),
 ];
 /// First words of a question that goes on from the last one.
 const CONNECTIVES: [&str; 18] = [
-    "and", "but", "or", "so", "then", "also", "und", "aber", "oder", "y", "pero", "et", "mais", "e", "ma", "mas", "en", "maar",
+    "and", "but", "or", "so", "then", "also", "und", "aber", "oder", "y", "pero", "et", "mais", "e", "ma", "mas", "en",
+    "maar",
 ];
 /// First words of a piece of a question: "for hashes?", "in Python?".
 const PREPOSITIONS: [&str; 14] =
     ["for", "in", "with", "without", "on", "from", "as", "using", "für", "mit", "ohne", "bei", "con", "pour"];
 /// Words that ask for something without saying about what: "tell me more", "an example?".
-const ASKING: &str = "tell explain elaborate example show give please help mean detail go continue understand Beispiel erkläre";
+const ASKING: &str =
+    "tell explain elaborate example show give please help mean detail go continue understand Beispiel erkläre";
 /// Words of its own that a question with a connective may have.
 const CONTINUED: usize = 4;
 /// Names taken from the last answer.
@@ -42,10 +72,7 @@ pub fn search_text(question: &Question) -> String {
         return text.to_owned();
     };
     // The question before may lean on the one before it.
-    let earlier = Question {
-        text: question.history[at].content.clone(),
-        history: question.history[..at].to_vec(),
-    };
+    let earlier = Question { text: question.history[at].content.clone(), history: question.history[..at].to_vec() };
     let mut parts = vec![search_text(&earlier)];
     parts.extend(names(&question.history[at..]));
     parts.push(text.to_owned());
@@ -72,9 +99,9 @@ fn names(turns: &[Turn]) -> Vec<String> {
     };
     let prose = answer.content.split("```").step_by(2).collect::<Vec<_>>().join(" ");
     let spans = prose.split('`').skip(1).step_by(2).filter(|span| (2..=40).contains(&span.len()));
-    let capitals = prose.unicode_words().filter(|word| {
-        word.len() > 2 && word.chars().all(|c| c.is_uppercase() || c.is_numeric() || c == '_')
-    });
+    let capitals = prose
+        .unicode_words()
+        .filter(|word| word.len() > 2 && word.chars().all(|c| c.is_uppercase() || c.is_numeric() || c == '_'));
     let mut seen = HashSet::new();
     spans.chain(capitals).filter(|name| seen.insert(*name)).take(MOST_NAMES).map(str::to_owned).collect()
 }
@@ -100,8 +127,15 @@ mod tests {
             "How do I expire a key after ten seconds? EXPIRE mykey 10 EXPIRE TTL And how do I undo it?"
         );
         for text in [
-            "why?", "Can it be negative?", "what about hashes?", "for hashes?", "and in Python?", "Is there another way?",
-            "tell me more", "Und wie mache ich das rückgängig?", "What happens to its value?",
+            "why?",
+            "Can it be negative?",
+            "what about hashes?",
+            "for hashes?",
+            "and in Python?",
+            "Is there another way?",
+            "tell me more",
+            "Und wie mache ich das rückgängig?",
+            "What happens to its value?",
         ] {
             let found = asked(&EXPIRE, text);
             assert!(found.starts_with("How do I expire") && found.ends_with(text), "{found}");
@@ -111,8 +145,11 @@ mod tests {
     #[test]
     fn a_question_that_stands_alone_is_left_alone() {
         for text in [
-            "What does the ? operator do?", "How do I create a Redis cluster with six nodes?", "What is ownership?",
-            "How do I list all members of a sorted set?", "Was ist ein Trait?",
+            "What does the ? operator do?",
+            "How do I create a Redis cluster with six nodes?",
+            "What is ownership?",
+            "How do I list all members of a sorted set?",
+            "Was ist ein Trait?",
         ] {
             assert_eq!(asked(&EXPIRE, text), text);
             assert_eq!(asked(&[], text), text);

@@ -8,8 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::citations::CitationRewriter;
 use super::sentinel::{SentinelFilter, Verdict};
 use super::{
-    Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Citation, Question, extractive,
-    fallback, prompt,
+    Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Citation, Question, extractive, fallback, prompt,
 };
 use crate::chat::{ChatDelta, ChatError, ChatModel, Finish, TokenUsage};
 use crate::retrieve::Passage;

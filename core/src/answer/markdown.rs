@@ -162,8 +162,7 @@ fn sentences(paragraph: &str) -> Vec<String> {
 
 fn is_unfinished(sentence: &str) -> bool {
     const ABBREVIATIONS: [&str; 8] = ["e.g.", "i.e.", "etc.", "vs.", "cf.", "Mr.", "Dr.", "No."];
-    sentence.matches('`').count() % 2 == 1
-        || ABBREVIATIONS.iter().any(|short| sentence.trim_end().ends_with(short))
+    sentence.matches('`').count() % 2 == 1 || ABBREVIATIONS.iter().any(|short| sentence.trim_end().ends_with(short))
 }
 
 /// Prose without links, images and HTML; brackets that look like a citation are escaped.
@@ -272,13 +271,16 @@ mod tests {
         let list = "* `NX` -- only\n  new\n* `XX`";
         let units = units(&format!("For example:\n\n{code}\n\n{table}\nAfter it.\n\n{list}"));
         let found: Vec<(UnitKind, &str)> = units.iter().map(|u| (u.kind, u.text.as_str())).collect();
-        assert_eq!(found, [
-            (UnitKind::Sentence, "For example:"),
-            (UnitKind::Block, code),
-            (UnitKind::Block, table),
-            (UnitKind::Sentence, "After it."),
-            (UnitKind::Block, "* `NX` -- only new\n* `XX`"),
-        ]);
+        assert_eq!(
+            found,
+            [
+                (UnitKind::Sentence, "For example:"),
+                (UnitKind::Block, code),
+                (UnitKind::Block, table),
+                (UnitKind::Sentence, "After it."),
+                (UnitKind::Block, "* `NX` -- only new\n* `XX`"),
+            ]
+        );
     }
 
     #[test]

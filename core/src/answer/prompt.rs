@@ -7,8 +7,8 @@
 
 use std::fmt::Write;
 
-use super::sentinel::NO_ANSWER;
 use super::citations::without_markers;
+use super::sentinel::NO_ANSWER;
 use super::{BotProfile, Question, Role, Turn};
 use crate::chat::{ChatMessage, ChatRequest, ChatRole, estimate_tokens};
 use crate::retrieve::Passage;
@@ -26,25 +26,13 @@ pub(super) struct Prompt {
 }
 
 /// Builds the request; `nonce` must be unguessable.
-pub(super) fn build(
-    question: &Question,
-    passages: &[Passage],
-    bot: &BotProfile,
-    nonce: u64,
-) -> Prompt {
+pub(super) fn build(question: &Question, passages: &[Passage], bot: &BotProfile, nonce: u64) -> Prompt {
     let texts = within_budget(passages, bot.max_passage_tokens);
     let mut messages = vec![ChatMessage { role: ChatRole::System, content: instructions(bot) }];
     messages.extend(recent(&question.history));
-    messages.push(ChatMessage {
-        role: ChatRole::User,
-        content: asked(question, passages, &texts, nonce),
-    });
+    messages.push(ChatMessage { role: ChatRole::User, content: asked(question, passages, &texts, nonce) });
     Prompt {
-        request: ChatRequest {
-            messages,
-            temperature: bot.temperature,
-            max_tokens: bot.max_answer_tokens,
-        },
+        request: ChatRequest { messages, temperature: bot.temperature, max_tokens: bot.max_answer_tokens },
         shown: texts.len(),
     }
 }
@@ -63,7 +51,8 @@ fn instructions(bot: &BotProfile) -> String {
     );
     if let Some(own) = bot.system_prompt.as_deref().map(str::trim).filter(|own| !own.is_empty()) {
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n\nInstructions of the chatbot's owner, as far as they do not contradict the rules:\n{own}");
+        let _ =
+            write!(text, "\n\nInstructions of the chatbot's owner, as far as they do not contradict the rules:\n{own}");
     }
     text
 }
@@ -156,8 +145,18 @@ fn cut(text: &str, budget: u32) -> String {
 
 /// Text that chat templates or this prompt's reader could take for structure.
 const STRUCTURE: [&str; 12] = [
-    "</passage", "<passage", "<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>",
-    "<start_of_turn>", "<end_of_turn>", "<｜", NO_ANSWER,
+    "</passage",
+    "<passage",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "<</SYS>>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<｜",
+    NO_ANSWER,
 ];
 
 /// Makes [`STRUCTURE`] and `<|control|>` tokens plain text by replacing their first character with
@@ -182,7 +181,7 @@ pub(super) fn neutralise(text: &str) -> String {
 
 fn is_structure(text: &str) -> bool {
     let starts = |token: &&str| text.get(..token.len()).is_some_and(|t| t.eq_ignore_ascii_case(token));
-    STRUCTURE.iter().any(|token| starts(token)) || is_control_token(text)
+    STRUCTURE.iter().any(starts) || is_control_token(text)
 }
 
 /// `<|im_start|>` and its kind: one word between bars.

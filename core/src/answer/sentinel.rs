@@ -82,10 +82,7 @@ impl SentinelFilter {
 
 /// Bytes at the end of `text` that may turn out to belong to the sentinel.
 fn undecided(text: &str) -> usize {
-    let begun = (1..NO_ANSWER.len())
-        .rev()
-        .find(|&length| text.ends_with(&NO_ANSWER[..length]))
-        .unwrap_or(0);
+    let begun = (1..NO_ANSWER.len()).rev().find(|&length| text.ends_with(&NO_ANSWER[..length])).unwrap_or(0);
     let before = &text[..text.len() - begun];
     text.len() - before.trim_end_matches(WRAPPING).len()
 }

@@ -33,12 +33,7 @@ pub(super) struct WordEmbedder(EmbeddingModel);
 
 impl WordEmbedder {
     pub(super) fn new() -> Self {
-        Self(EmbeddingModel {
-            name: "words".into(),
-            precision: "fp32".into(),
-            dimensions: 256,
-            max_tokens: 256,
-        })
+        Self(EmbeddingModel { name: "words".into(), precision: "fp32".into(), dimensions: 256, max_tokens: 256 })
     }
 }
 
@@ -187,8 +182,7 @@ fn the_prompt_in_full() {
         ],
     };
     let request = sent(&question, &two(), &bot);
-    let shown: Vec<String> =
-        request.messages.iter().map(|m| format!("=== {:?}\n{}", m.role, m.content)).collect();
+    let shown: Vec<String> = request.messages.iter().map(|m| format!("=== {:?}\n{}", m.role, m.content)).collect();
     insta::assert_snapshot!(shown.join("\n"));
 }
 
@@ -213,11 +207,26 @@ fn a_hostile_document_stays_inside_its_quote() {
     let user = &request.messages[1].content;
     assert_eq!(user.matches("<passage-0000000000001234").count(), 3, "{user}");
     assert_eq!(user.matches("</passage-0000000000001234>").count(), 3, "{user}");
-    for token in ["<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<<SYS>>", "</s>", "<s>", "<start_of_turn>", "<｜", "NO_ANSWER", "</passage>"] {
+    for token in [
+        "<|im_start|>",
+        "<|im_end|>",
+        "[INST]",
+        "[/INST]",
+        "<<SYS>>",
+        "</s>",
+        "<s>",
+        "<start_of_turn>",
+        "<｜",
+        "NO_ANSWER",
+        "</passage>",
+    ] {
         assert!(!user.contains(token), "{token} in {user}");
     }
     assert!(user.contains("let x = a <| b |> c;"), "operators stay: {user}");
-    assert!(user.contains("from=\"EXPIRE'") && user.lines().filter(|line| line.contains("from=")).all(|line| line.ends_with("\">")));
+    assert!(
+        user.contains("from=\"EXPIRE'")
+            && user.lines().filter(|line| line.contains("from=")).all(|line| line.ends_with("\">"))
+    );
 }
 
 #[tokio::test]
@@ -261,10 +270,10 @@ fn old_and_long_turns_are_left_out() {
     assert_eq!(contents.len(), 10);
     assert_eq!(contents[1..3], ["question 16", "answer 16"]);
 
-    let long = Question { text: "And?".into(), history: vec![
-        turn(Role::Visitor, "x".repeat(10_000)),
-        turn(Role::Assistant, "short".into()),
-    ]};
+    let long = Question {
+        text: "And?".into(),
+        history: vec![turn(Role::Visitor, "x".repeat(10_000)), turn(Role::Assistant, "short".into())],
+    };
     assert_eq!(sent(&long, &two(), &BotProfile::default()).messages.len(), 2, "no answer without its question");
 }
 

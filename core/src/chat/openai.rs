@@ -11,9 +11,7 @@ use serde_json::Value;
 
 use super::thoughts::Thoughts;
 use super::wire::{Chunk, Dialect, Request, Usage};
-use super::{
-    ChatDelta, ChatError, ChatModel, ChatRequest, Finish, TokenUsage, estimate_tokens,
-};
+use super::{ChatDelta, ChatError, ChatModel, ChatRequest, Finish, TokenUsage, estimate_tokens};
 use crate::openai::{self, LONGEST_MESSAGE, ModelServerError};
 
 /// A model behind an OpenAI-compatible `/chat/completions`.
@@ -31,11 +29,7 @@ impl OpenAiChat {
     }
 
     /// As [`OpenAiChat::new`], over a client of another retry policy.
-    pub(crate) fn over(
-        client: Client<OpenAIConfig>,
-        key: Option<SecretString>,
-        model: String,
-    ) -> Self {
+    pub(crate) fn over(client: Client<OpenAIConfig>, key: Option<SecretString>, model: String) -> Self {
         Self { client, key, model, dialect: Mutex::default() }
     }
 
@@ -50,8 +44,7 @@ impl OpenAiChat {
                 Err(error) => ModelServerError::from(error),
             };
             match &error {
-                ModelServerError::Refused { status: 400 | 422, message }
-                    if dialect.adapt(message) => *lock() = dialect,
+                ModelServerError::Refused { status: 400 | 422, message } if dialect.adapt(message) => *lock() = dialect,
                 _ => return Err(error.into()),
             }
         }

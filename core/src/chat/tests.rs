@@ -26,11 +26,8 @@ fn asking() -> ChatRequest {
 
 fn model(server: &MockServer) -> OpenAiChat {
     let key = SecretString::from(KEY);
-    let policy = RetryPolicy {
-        attempts: 3,
-        first_pause: Duration::from_millis(1),
-        longest_pause: Duration::from_millis(5),
-    };
+    let policy =
+        RetryPolicy { attempts: 3, first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(5) };
     let client = client_with(&format!("{}/v1", server.uri()), Some(&key), policy);
     OpenAiChat::over(client, Some(key), "a-model".into())
 }
@@ -81,11 +78,7 @@ async fn serving(body: String) -> MockServer {
 
 async fn answering(response: impl Respond + 'static) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(method("POST"))
-        .and(path("/v1/chat/completions"))
-        .respond_with(response)
-        .mount(&server)
-        .await;
+    Mock::given(method("POST")).and(path("/v1/chat/completions")).respond_with(response).mount(&server).await;
     server
 }
 
@@ -110,8 +103,7 @@ async fn the_fake_and_the_real_model_keep_the_same_promises() {
         Script::Fails(vec!["It "]),
     ] {
         let server = served(&script).await;
-        let models: [Arc<dyn ChatModel>; 2] =
-            [Arc::new(FakeChat::new(script.clone())), Arc::new(model(&server))];
+        let models: [Arc<dyn ChatModel>; 2] = [Arc::new(FakeChat::new(script.clone())), Arc::new(model(&server))];
         for model in models {
             let (said, end) = read(model.as_ref()).await;
             let name = model.name();
@@ -153,9 +145,7 @@ async fn the_request_is_what_servers_expect() {
                 { "role": "user", "content": "Hello?" },
             ],
         })))
-        .respond_with(
-            ResponseTemplate::new(200).set_body_raw(piece("Hi") + &stop("stop"), "text/event-stream"),
-        )
+        .respond_with(ResponseTemplate::new(200).set_body_raw(piece("Hi") + &stop("stop"), "text/event-stream"))
         .expect(1)
         .mount(&server)
         .await;
@@ -316,12 +306,7 @@ fn good() -> ResponseTemplate {
 
 #[tokio::test]
 async fn a_passing_failure_is_tried_again_but_never_after_the_first_text() {
-    let server = answering(InTurn::new(vec![
-        ResponseTemplate::new(503),
-        ResponseTemplate::new(429),
-        good(),
-    ]))
-    .await;
+    let server = answering(InTurn::new(vec![ResponseTemplate::new(503), ResponseTemplate::new(429), good()])).await;
     assert_eq!(read(&model(&server)).await.0, "Hi");
     assert_eq!(server.received_requests().await.unwrap().len(), 3);
 
@@ -332,9 +317,8 @@ async fn a_passing_failure_is_tried_again_but_never_after_the_first_text() {
 
 #[tokio::test]
 async fn parameters_a_server_refuses_are_given_up_once_and_for_all() {
-    let refuse = |status, words: &str| {
-        ResponseTemplate::new(status).set_body_json(json!({ "error": { "message": words } }))
-    };
+    let refuse =
+        |status, words: &str| ResponseTemplate::new(status).set_body_json(json!({ "error": { "message": words } }));
     let server = answering(InTurn::new(vec![
         refuse(422, "unknown field stream_options"),
         refuse(400, "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),

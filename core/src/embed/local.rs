@@ -1,9 +1,10 @@
 //! Embeddings in this process: any sentence-transformers folder with an ONNX file and a
 //! `tokenizer.json`, run by rten on the CPU.
 //!
-//! Each text is a run of its own. A quantised model scales its numbers by the range of its whole
-//! input, so in a batch a text's vector would depend on its neighbours; alone it is the same every
-//! time and nothing is padded. Many texts keep all cores busy side by side, one text uses all cores.
+//! Each text is a run of its own: batches were measured to be no faster on a CPU, they need padding,
+//! and many quantised models scale their numbers by the range of the whole batch, so that a text's
+//! vector would depend on its neighbours. Many texts run side by side, one on each core; a single
+//! text uses all cores.
 
 use std::{
     num::NonZero,
@@ -59,9 +60,7 @@ impl LocalEmbedder {
     /// small JSON files of sentence-transformers where they are present.
     pub fn load(folder: &Path) -> Result<Self, EmbedError> {
         let engine = Engine::load(folder)?;
-        Ok(Self {
-            engine: Arc::new(engine),
-        })
+        Ok(Self { engine: Arc::new(engine) })
     }
 
     /// The model's tokenizer, for counting tokens: it neither truncates nor pads.
@@ -78,26 +77,14 @@ impl Embedder for LocalEmbedder {
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let (engine, texts) = (Arc::clone(&self.engine), texts.to_vec());
-        tokio::task::spawn_blocking(move || engine.embed(&texts))
-            .await
-            .map_err(inference)?
+        tokio::task::spawn_blocking(move || engine.embed(&texts)).await.map_err(inference)?
     }
 }
 
 impl Engine {
     fn load(path: &Path) -> Result<Self, EmbedError> {
-        let Folder {
-            name,
-            precision,
-            graph,
-            tokenizer,
-            pooling,
-            max_tokens,
-        } = Folder::read(path)?;
-        let unusable = |reason: String| EmbedError::UnusableModel {
-            path: path.to_owned(),
-            reason,
-        };
+        let Folder { name, precision, graph, tokenizer, pooling, max_tokens } = Folder::read(path)?;
+        let unusable = |reason: String| EmbedError::UnusableModel { path: path.to_owned(), reason };
         let inputs = graph
             .input_ids()
             .iter()
@@ -114,29 +101,19 @@ impl Engine {
             .ok_or_else(|| unusable("its graph has no output".to_owned()))?;
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let mut engine = Self {
-            model: EmbeddingModel {
-                name,
-                precision,
-                dimensions: 0,
-                max_tokens,
-            },
+            model: EmbeddingModel { name, precision, dimensions: 0, max_tokens },
             tokenizer: Arc::new(tokenizer),
             graph,
             inputs,
             output,
             pooling,
             together: Arc::new(ThreadPool::with_num_threads(cores)),
-            apart: (0..cores)
-                .map(|_| Arc::new(ThreadPool::with_num_threads(1)))
-                .collect(),
+            apart: (0..cores).map(|_| Arc::new(ThreadPool::with_num_threads(1))).collect(),
         };
         // A run tells the dimensions, and whether tokenizer and graph belong together.
         engine.model.dimensions = engine
             .embed_one("The tokenizer must fit the graph.", &engine.together)
-            .map_err(|source| EmbedError::BrokenModel {
-                path: path.to_owned(),
-                source: source.into(),
-            })?
+            .map_err(|source| EmbedError::Mismatch { path: path.to_owned(), source: Box::new(source) })?
             .len();
         Ok(engine)
     }
@@ -158,12 +135,7 @@ impl Engine {
         };
         let mut vectors = vec![Vec::new(); texts.len()];
         thread::scope(|scope| {
-            let workers: Vec<_> = self
-                .apart
-                .iter()
-                .take(texts.len())
-                .map(|pool| scope.spawn(|| work(pool)))
-                .collect();
+            let workers: Vec<_> = self.apart.iter().take(texts.len()).map(|pool| scope.spawn(|| work(pool))).collect();
             for worker in workers {
                 let done = worker.join().expect("a worker only returns")?;
                 for (i, vector) in done {
@@ -175,9 +147,7 @@ impl Engine {
     }
 
     fn embed_one(&self, text: &str, pool: &Arc<ThreadPool>) -> Result<Vec<f32>, EmbedError> {
-        let tokens = self
-            .tokenize(text)
-            .map_err(|source| EmbedError::Inference { source })?;
+        let tokens = self.tokenize(text).map_err(|source| EmbedError::Inference { source })?;
         let output = self.run(&tokens, pool)?;
         let mut vector = self.pool(&output)?;
         normalise(&mut vector)?;
@@ -187,10 +157,7 @@ impl Engine {
     /// Cuts behind [`EmbeddingModel::max_tokens`] and keeps the special tokens around the rest.
     fn tokenize(&self, text: &str) -> tokenizers::Result<Encoding> {
         let mut tokens = self.tokenizer.encode_fast(text, false)?;
-        let special = self
-            .tokenizer
-            .get_post_processor()
-            .map_or(0, |processor| processor.added_tokens(false));
+        let special = self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
         let room = self.model.max_tokens.saturating_sub(special);
         tokens.truncate(room, 0, TruncationDirection::Right);
         self.tokenizer.post_process(tokens, None, true)
@@ -211,10 +178,7 @@ impl Engine {
             })
             .collect();
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(pool)));
-        let [output] = self
-            .graph
-            .run_n(inputs, [self.output], Some(options))
-            .map_err(inference)?;
+        let [output] = self.graph.run_n(inputs, [self.output], Some(options)).map_err(inference)?;
         output.try_into().map_err(inference)
     }
 
@@ -244,7 +208,5 @@ impl Feed {
 }
 
 fn inference(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EmbedError {
-    EmbedError::Inference {
-        source: source.into(),
-    }
+    EmbedError::Inference { source: source.into() }
 }

@@ -56,19 +56,10 @@ impl OpenAiEmbedder {
         model: &str,
         dimensions: Option<usize>,
     ) -> Result<Self, EmbedError> {
-        Self::over(
-            openai::client(base_url, api_key.as_ref()),
-            model,
-            dimensions,
-        )
-        .await
+        Self::over(openai::client(base_url, api_key.as_ref()), model, dimensions).await
     }
 
-    async fn over(
-        client: Client<OpenAIConfig>,
-        model: &str,
-        dimensions: Option<usize>,
-    ) -> Result<Self, EmbedError> {
+    async fn over(client: Client<OpenAIConfig>, model: &str, dimensions: Option<usize>) -> Result<Self, EmbedError> {
         let mut embedder = Self {
             client,
             model: EmbeddingModel {
@@ -114,10 +105,7 @@ impl OpenAiEmbedder {
         let mut vectors = self.request(&texts).await?;
         for vector in &mut vectors {
             if vector.len() != self.model.dimensions {
-                return Err(EmbedError::VectorLength {
-                    expected: self.model.dimensions,
-                    got: vector.len(),
-                });
+                return Err(EmbedError::VectorLength { expected: self.model.dimensions, got: vector.len() });
             }
             normalise(vector)?;
         }
@@ -133,10 +121,7 @@ impl Embedder for OpenAiEmbedder {
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let requests: Vec<_> = batches(texts).into_iter().map(|batch| self.embed_batch(batch)).collect();
-        stream::iter(requests)
-            .buffered(CONCURRENCY)
-            .try_concat()
-            .await
+        stream::iter(requests).buffered(CONCURRENCY).try_concat().await
     }
 }
 
@@ -170,10 +155,7 @@ fn in_order(items: Vec<Item>, expected: usize) -> Result<Vec<Vec<f32>>, EmbedErr
     if vectors.len() == expected && returned == expected {
         Ok(vectors)
     } else {
-        Err(EmbedError::VectorCount {
-            expected,
-            got: if vectors.len() == expected { returned } else { vectors.len() },
-        })
+        Err(EmbedError::VectorCount { expected, got: if vectors.len() == expected { returned } else { vectors.len() } })
     }
 }
 

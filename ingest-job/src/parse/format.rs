@@ -8,6 +8,9 @@ use zip::ZipArchive;
 
 use super::ParseError;
 
+/// Most markup inside an office file or book, unpacked; more is a bomb, or a database in disguise.
+const MAX_MARKUP_BYTES: u64 = 256 << 20;
+
 /// A format DocBrain reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,7 +187,24 @@ fn zip_content(bytes: &[u8], promised: Option<Format>) -> Result<Content, ParseE
             _ => return Ok(Content::Other("a ZIP archive")),
         }
     };
-    if is_encrypted(&mut archive) { Err(ParseError::PasswordProtected) } else { Ok(found) }
+    if is_encrypted(&mut archive) {
+        return Err(ParseError::PasswordProtected);
+    }
+    let bytes = markup_bytes(&mut archive);
+    if bytes > MAX_MARKUP_BYTES {
+        return Err(ParseError::TooLarge { bytes, limit_bytes: MAX_MARKUP_BYTES });
+    }
+    Ok(found)
+}
+
+/// What the directory says that the text parts unpack to.
+fn markup_bytes(archive: &mut ZipArchive<Cursor<&[u8]>>) -> u64 {
+    let sizes = (0..archive.len()).filter_map(|index| {
+        let entry = archive.by_index_raw(index).ok()?;
+        let name = entry.name().ok()?.to_ascii_lowercase();
+        [".xml", "html", ".htm"].iter().any(|end| name.ends_with(end)).then(|| entry.size())
+    });
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Office and book formats keep their own encryption inside an ordinary archive; a font that is merely

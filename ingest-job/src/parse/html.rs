@@ -9,9 +9,13 @@ use super::{Format, ParseError, ParsedDocument, markdown};
 /// (a reference, a list of links) and all of it is kept: furniture is a smaller evil than lost text.
 const ARTICLE_SHARE_PERCENT: usize = 50;
 
+/// A page with more elements is data, and looking for its article would take minutes.
+const MAX_ARTICLE_ELEMENTS: usize = 100_000;
+
 pub(super) fn parse(html: &str) -> Result<ParsedDocument, ParseError> {
     let page = to_markdown(html)?;
-    let article = Readability::new(html, None, Some(Config { keep_classes: true, ..Config::default() }))
+    let config = Config { keep_classes: true, max_elements_to_parse: MAX_ARTICLE_ELEMENTS, ..Config::default() };
+    let article = Readability::new(html, None, Some(config))
         .ok()
         .and_then(|mut page| page.parse().ok());
     let Some(article) = article else {

@@ -6,6 +6,7 @@ use docling::{
 };
 
 use super::markdown::Fence;
+use super::workbook::{self, Prepared};
 use super::{Format, ParseError, ParsedDocument};
 
 pub(super) fn parse(format: Format, bytes: &[u8]) -> Result<ParsedDocument, ParseError> {
@@ -17,8 +18,12 @@ pub(super) fn parse(format: Format, bytes: &[u8]) -> Result<ParsedDocument, Pars
         Format::Epub => InputFormat::Epub,
         other => return Err(ParseError::Unsupported { found: other.to_string() }),
     };
+    let prepared = match format {
+        Format::Xlsx => workbook::prepare(bytes).map_err(|error| ParseError::damaged(format, error))?,
+        _ => Prepared { bytes: bytes.into(), filled_sheets: 0 },
+    };
     let converter = DocumentConverter::with_allowed_formats([input]).strict(true).compact_tables(true);
-    let source = SourceDocument::from_bytes("document", input, bytes.to_vec());
+    let source = SourceDocument::from_bytes("document", input, prepared.bytes.into_owned());
     let title = converter.document_metadata(&source).title;
     let mut document = match converter.convert(source) {
         Ok(result) => result.document,
@@ -29,17 +34,21 @@ pub(super) fn parse(format: Format, bytes: &[u8]) -> Result<ParsedDocument, Pars
         return Err(ParseError::TooComplex { format });
     }
     let pages = split_pages(std::mem::take(&mut document.nodes));
+    // Hidden sheets are read too, and left out only of the text.
+    if pages.iter().filter(|page| sheet_name(page).is_some()).count() < prepared.filled_sheets {
+        return Err(ParseError::TooComplex { format });
+    }
     let mut parsed = ParsedDocument { title, markdown: String::new(), page_starts: Vec::new() };
     for page in pages {
         if format == Format::Pptx {
             parsed.page_starts.push(parsed.markdown.len());
         }
-        let sheet = (format == Format::Xlsx).then(|| sheet_name(&page)).flatten();
+        let sheet = sheet_name(&page);
         document.nodes = page;
         let text = export(&document, format);
         if !text.trim().is_empty() {
             if let Some(sheet) = sheet {
-                parsed.markdown.push_str(&format!("# {sheet}\n\n"));
+                parsed.markdown.push_str(&format!("## {sheet}\n\n"));
             }
             parsed.markdown.push_str(text.trim());
             parsed.markdown.push_str("\n\n");

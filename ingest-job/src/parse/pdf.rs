@@ -22,6 +22,10 @@ pub(super) fn parse(engine: PdfEngine, bytes: &[u8]) -> Result<ParsedDocument, P
         },
         PdfEngine::Robust => robust(bytes)?,
     };
+    // Readers make up for a lost end, at worst with empty pages.
+    if pages.iter().all(|page| page.trim().is_empty()) && !has_end(bytes) {
+        return Err(ParseError::damaged(Format::Pdf, "no text and no end of file mark"));
+    }
     strip_running_lines(&mut pages);
     let mut parsed = ParsedDocument { title, markdown: String::new(), page_starts: Vec::with_capacity(pages.len()) };
     for page in pages {
@@ -32,6 +36,10 @@ pub(super) fn parse(engine: PdfEngine, bytes: &[u8]) -> Result<ParsedDocument, P
         }
     }
     Ok(parsed)
+}
+
+fn has_end(bytes: &[u8]) -> bool {
+    bytes[bytes.len().saturating_sub(1024)..].windows(5).any(|window| window == b"%%EOF")
 }
 
 /// Title, and the Markdown of every page in order.

@@ -65,6 +65,10 @@ pub(super) fn allow_cpu_seconds(seconds: u64) -> anyhow::Result<()> {
 
 /// Applies the filter to every thread there is.
 pub(super) fn filter_system_calls() -> anyhow::Result<()> {
+    seccompiler::apply_filter_all_threads(&filter()?).context("failed to filter system calls")
+}
+
+fn filter() -> anyhow::Result<BpfProgram> {
     let mut rules: Vec<(i64, Vec<SeccompRule>)> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     let own_pid = u64::from(std::process::id());
     let no_code = || when(2, SeccompCmpOp::MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs())), 0);
@@ -75,14 +79,13 @@ pub(super) fn filter_system_calls() -> anyhow::Result<()> {
         (libc::SYS_prlimit64, vec![when(0, SeccompCmpOp::Eq, 0)?]),
         (libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Eq, own_pid)?]),
     ]);
-    let filter: BpfProgram = SeccompFilter::new(
+    let filter = SeccompFilter::new(
         rules.into_iter().collect(),
         SeccompAction::Errno(libc::EPERM.unsigned_abs()),
         SeccompAction::Allow,
         std::env::consts::ARCH.try_into()?,
-    )?
-    .try_into()?;
-    seccompiler::apply_filter_all_threads(&filter).context("failed to filter system calls")
+    )?;
+    Ok(filter.try_into()?)
 }
 
 fn when(argument: u8, operator: SeccompCmpOp, value: u64) -> anyhow::Result<SeccompRule> {
@@ -110,5 +113,33 @@ impl Usage {
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident size")?;
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kilobytes << 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::PermissionDenied;
+    use std::net::{TcpStream, UdpSocket};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn behind_the_filter_there_is_no_network_no_file_and_no_program() {
+        let attempts = std::thread::spawn(|| {
+            seccompiler::apply_filter(&filter().unwrap()).unwrap();
+            [
+                TcpStream::connect("127.0.0.1:9").map(drop),
+                UdpSocket::bind("127.0.0.1:0").map(drop),
+                File::open("/etc/hostname").map(drop),
+                File::create("/tmp/docbrain-escaped").map(drop),
+                std::fs::read_dir("/").map(drop),
+                Command::new("/bin/true").status().map(drop),
+                std::thread::Builder::new().spawn(|| ()).map(drop),
+            ]
+        });
+        for (index, attempt) in attempts.join().unwrap().into_iter().enumerate() {
+            assert_eq!(attempt.map_err(|error| error.kind()), Err(PermissionDenied), "attempt {index}");
+        }
     }
 }

@@ -15,9 +15,12 @@ pub(super) fn split(plan: &Plan<'_>) -> Vec<Chunk> {
     let mut pieces: Vec<Piece> = Vec::new();
     for section in sections(plan) {
         for piece in plan.pieces(section.blocks, &section.path) {
-            match pieces.last().and_then(|last| joined(plan, last, &piece)) {
-                Some(both) => *pieces.last_mut().expect("just looked at") = both,
-                None => pieces.push(piece),
+            if let Some(last) = pieces.last_mut()
+                && let Some(both) = joined(plan, last, &piece)
+            {
+                *last = both;
+            } else {
+                pieces.push(piece);
             }
         }
     }
@@ -63,6 +66,7 @@ fn joined(plan: &Plan<'_>, first: &Piece, second: &Piece) -> Option<Piece> {
         return None;
     }
     let span = first.span.start..second.span.end;
-    let both = Piece { span, path: first.path[..shared].to_vec(), before: first.before.clone(), after: second.after.clone() };
+    let both =
+        Piece { span, path: first.path[..shared].to_vec(), before: first.before.clone(), after: second.after.clone() };
     (plan.tokens(&both) <= plan.settings.size).then_some(both)
 }

@@ -79,7 +79,10 @@ impl Plan<'_> {
         let body = blocks.clone().position(|block| layout.heading(block).is_none()).unwrap_or(0);
         let mut cuts: Vec<Cut> = blocks
             .skip(body)
-            .map(|block| Cut { at: layout.start(block), border: layout.blocks.get(block).map_or(0, |block| block.border) })
+            .map(|block| Cut {
+                at: layout.start(block),
+                border: layout.blocks.get(block).map_or(0, |block| block.border),
+            })
             .collect();
         if let Some(first) = cuts.first_mut() {
             first.at = span.start;
@@ -104,7 +107,7 @@ impl Plan<'_> {
         let repeated = wrap.iter().map(|range| self.ruler.count(range)).sum::<usize>();
         let (wrap, room) = if repeated <= room / 2 { (wrap, room - repeated) } else { ([0..0, 0..0], room) };
         let spans = match self.layout.blocks[block].kind {
-            Kind::Code { .. } | Kind::Table { .. } => self.by_lines(&run, room),
+            Kind::Code { .. } | Kind::Table { .. } => self.by_lines(&run, block, path, room),
             Kind::Text { .. } | Kind::Html | Kind::Heading(_) => self.by_sentences(&run, block, path, room),
         };
         let last = spans.len() - 1;
@@ -140,20 +143,26 @@ impl Plan<'_> {
         runs(&cuts, run.end, room, &cost).into_iter().flat_map(|span| self.by_words(&span, path, room)).collect()
     }
 
-    /// Cuts between lines, where possible after a blank line; a line that is too long between words.
-    pub(super) fn by_lines(&self, span: &Range<usize>, room: usize) -> Vec<Range<usize>> {
+    /// Cuts code or a table between lines, where possible after a blank line; a line that is too long between words. A
+    /// code block's fence and a table's header stay with the line below them.
+    pub(super) fn by_lines(&self, span: &Range<usize>, block: usize, path: &[usize], room: usize) -> Vec<Range<usize>> {
+        let first_line = match &self.layout.blocks[block].kind {
+            Kind::Table { body, .. } => *body,
+            Kind::Code { fence } => fence.end + 1,
+            _ => self.layout.start(block),
+        };
         let mut cuts = vec![Cut { at: span.start, border: 0 }];
-        let mut at = span.start;
+        let mut at = first_line.clamp(span.start, span.end);
         let mut blank = false;
-        for line in self.layout.markdown[span.clone()].split_inclusive('\n') {
-            if at > span.start {
+        for line in self.layout.markdown[at..span.end].split_inclusive('\n') {
+            if at > first_line {
                 cuts.push(Cut { at, border: usize::from(!blank) });
             }
             blank = line.trim().is_empty();
             at += line.len();
         }
-        let cost = |span: Range<usize>| self.ruler.count(&span);
-        runs(&cuts, span.end, room, &cost).into_iter().flat_map(|span| self.by_words(&span, &[], room)).collect()
+        let cost = |span: Range<usize>| self.cost(&span, path);
+        runs(&cuts, span.end, room, &cost).into_iter().flat_map(|span| self.by_words(&span, path, room)).collect()
     }
 
     /// Cuts between words; a word that is too long anywhere.

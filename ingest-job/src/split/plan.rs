@@ -34,6 +34,14 @@ impl Piece {
     }
 }
 
+/// What a chunk's context line names.
+struct Context<'a> {
+    title: Option<&'a str>,
+    /// How many headings, counted from the innermost.
+    headings: usize,
+    tokens: usize,
+}
+
 impl<'a> Plan<'a> {
     pub(super) fn new(document: Document<'a>, settings: SplitSettings, counter: &TokenCounter) -> Self {
         let size = settings.size.max(MIN_SIZE);
@@ -45,13 +53,13 @@ impl<'a> Plan<'a> {
 
     /// The tokens a chunk under `path` has for its own words.
     pub(super) fn room(&self, path: &[usize]) -> usize {
-        self.settings.size - self.context(path).1
+        self.settings.size - self.context(path).tokens
     }
 
     /// Tokens of the piece as a chunk, with its context line.
     pub(super) fn tokens(&self, piece: &Piece) -> usize {
         let repeated = self.ruler.count(&piece.before) + self.ruler.count(&piece.after);
-        self.context(&piece.path).1 + repeated + self.cost(&piece.span, &piece.path)
+        self.context(&piece.path).tokens + repeated + self.cost(&piece.span, &piece.path)
     }
 
     /// Tokens of a stretch as it is embedded under `path`, without the context line.
@@ -63,57 +71,72 @@ impl<'a> Plan<'a> {
     pub(super) fn words(&self, span: &Range<usize>, path: &[usize]) -> Range<usize> {
         let mut start = span.start;
         let mut block = self.layout.block_at(start);
-        while start < span.end && self.layout.heading(block).is_some_and(|heading| path.contains(&heading)) {
-            block += 1;
-            start = self.layout.start(block);
+        if self.layout.heading(block).is_some() {
+            let named = &path[path.len() - self.context(path).headings..];
+            while start < span.end && self.layout.heading(block).is_some_and(|heading| named.contains(&heading)) {
+                block += 1;
+                start = self.layout.start(block);
+            }
         }
         start.min(span.end)..span.end
     }
 
     /// The piece as a chunk, or nothing where there is nothing to read.
     pub(super) fn chunk(&self, piece: &Piece) -> Option<Chunk> {
-        self.chunk_found_by(piece, self.words(&piece.span, &piece.path))
+        let words = self.words(&piece.span, &piece.path);
+        let readable = !self.layout.read(&piece.span).is_empty();
+        readable.then(|| self.build(piece, &words))
     }
 
-    /// The piece as a chunk of which only `words` are embedded.
-    pub(super) fn chunk_found_by(&self, piece: &Piece, words: Range<usize>) -> Option<Chunk> {
+    /// The piece as a chunk of which only `words` are embedded, or nothing where these are none.
+    pub(super) fn chunk_found_by(&self, piece: &Piece, words: &Range<usize>) -> Option<Chunk> {
+        let readable = !self.layout.read(words).is_empty();
+        readable.then(|| self.build(piece, words))
+    }
+
+    fn build(&self, piece: &Piece, words: &Range<usize>) -> Chunk {
         let layout = &self.layout;
-        let body = join([layout.read(&piece.before), layout.read(&words), layout.read(&piece.after)]);
-        if body.is_empty() && words.start == piece.span.start {
-            return None;
-        }
-        let (context, context_tokens) = self.context(&piece.path);
-        let spans = [&piece.before, &words, &piece.after];
+        let context = self.context(&piece.path);
+        let embedded = [&piece.before, words, &piece.after];
+        let shown = [&piece.before, &piece.span, &piece.after];
         let span = layout.trim(&piece.span);
-        Some(Chunk {
-            text: join([layout.show(&piece.before), layout.show(&piece.span), layout.show(&piece.after)]),
-            embedding_text: join([context.join(" › "), body]),
+        Chunk {
+            text: join(&shown.map(|span| layout.show(span))),
+            embedding_text: join(&[self.line(&context, &piece.path), join(&embedded.map(|span| layout.read(span)))]),
             heading_path: piece.path.iter().map(|&heading| layout.headings[heading].title.clone()).collect(),
             pages: self.pages(&span),
             span,
-            tokens: context_tokens + spans.map(|span| self.ruler.count(span)).iter().sum::<usize>(),
-        })
+            tokens: context.tokens + embedded.map(|span| self.ruler.count(span)).iter().sum::<usize>(),
+        }
     }
 
-    /// The parts of the line `title › heading › …` and its tokens. It takes at most half of a chunk: the title goes first,
-    /// then the outermost headings.
-    fn context(&self, path: &[usize]) -> (Vec<&str>, usize) {
+    /// The line `title › heading › …`. It takes at most half of a chunk: the title goes first, then the outermost headings.
+    fn context(&self, path: &[usize]) -> Context<'_> {
         const SEPARATOR: usize = 1;
-        let headings = path.iter().map(|&heading| &self.layout.headings[heading]);
         let title = self.document.title.trim();
-        let repeated = headings.clone().next().is_some_and(|top| top.title.eq_ignore_ascii_case(title));
-        let mut parts = Vec::with_capacity(1 + path.len());
-        if !title.is_empty() && !repeated {
-            parts.push((title, self.title_tokens + SEPARATOR));
+        let named = path.first().is_some_and(|&top| self.layout.headings[top].title.eq_ignore_ascii_case(title));
+        let title = Some(title).filter(|title| !title.is_empty() && !named);
+        let mut context =
+            Context { title, headings: path.len(), tokens: title.map_or(0, |_| self.title_tokens + SEPARATOR) };
+        let heading_tokens = |&heading: &usize| self.ruler.count(&self.layout.headings[heading].words) + SEPARATOR;
+        context.tokens += path.iter().map(heading_tokens).sum::<usize>();
+        let most = self.settings.size / 2;
+        if context.tokens > most && context.title.take().is_some() {
+            context.tokens -= self.title_tokens + SEPARATOR;
         }
-        parts.extend(headings.map(|heading| (heading.title.as_str(), self.ruler.count(&heading.words) + SEPARATOR)));
-        let mut tokens = parts.iter().map(|part| part.1).sum::<usize>();
-        let mut dropped = 0;
-        while tokens > self.settings.size / 2 {
-            tokens -= parts[dropped].1;
-            dropped += 1;
+        for heading in path {
+            if context.tokens > most {
+                context.tokens -= heading_tokens(heading);
+                context.headings -= 1;
+            }
         }
-        (parts[dropped..].iter().map(|part| part.0).collect(), tokens)
+        context
+    }
+
+    fn line(&self, context: &Context<'_>, path: &[usize]) -> String {
+        let headings = path[path.len() - context.headings..].iter();
+        let titles = headings.map(|&heading| self.layout.headings[heading].title.as_str());
+        context.title.into_iter().chain(titles).collect::<Vec<_>>().join(" › ")
     }
 
     fn pages(&self, span: &Range<usize>) -> Option<(u32, u32)> {
@@ -123,7 +146,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn join<const N: usize>(parts: [String; N]) -> String {
-    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    parts.join("\n")
+fn join(parts: &[String]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join("\n")
 }

@@ -204,3 +204,68 @@ impl Marks<'_> {
         self.starts.push(u32::try_from(start).expect("a document is far smaller than 4 GiB"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::models::wordpiece::WordPiece;
+    use tokenizers::normalizers::BertNormalizer;
+    use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+    use tokenizers::{PaddingParams, PaddingStrategy, TruncationParams};
+
+    use super::*;
+
+    fn tokenizer() -> Tokenizer {
+        let mut ids = 0..;
+        let vocabulary = ["[UNK]", "the", "apple", "tree", "##s", "grow", "##ing", ".", ",", "-", "e", "漢"]
+            .map(|word| (word.to_owned(), ids.next().unwrap()));
+        let model = WordPiece::builder().vocab(vocabulary).unk_token("[UNK]".to_owned()).build().unwrap();
+        let mut tokenizer = Tokenizer::new(model);
+        tokenizer.with_normalizer(Some(BertNormalizer::default())).unwrap();
+        tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+        tokenizer
+    }
+
+    #[test]
+    fn the_exact_count_is_the_tokenizers_own_without_its_limits() {
+        let plain = tokenizer();
+        let mut limited = tokenizer();
+        limited.with_truncation(Some(TruncationParams { max_length: 3, ..Default::default() })).unwrap();
+        limited.with_padding(Some(PaddingParams { strategy: PaddingStrategy::Fixed(3), ..Default::default() }));
+        let counter = TokenCounter::exact(&limited);
+        for text in
+            ["", " ", "The trees, growing.", "é-é  漢漢x\u{a0}apples\n\nunknown the", "the ".repeat(50).as_str()]
+        {
+            assert_eq!(counter.count(text), plain.encode(text, false).unwrap().len(), "{text:?}");
+            assert_eq!(counter.count(text), counter.count(text));
+        }
+    }
+
+    #[test]
+    fn stretches_add_up_and_reach_is_the_inverse_of_count() {
+        let markdown = "The **apple** trees grow. [The é tree](https://x.y), growing.";
+        for counter in [TokenCounter::exact(&tokenizer()), TokenCounter::approximate()] {
+            let ruler = Ruler::new(&Layout::of(markdown), &counter);
+            let whole = ruler.count(&(0..markdown.len()));
+            assert!(whole < counter.count(markdown));
+            for (middle, _) in markdown.char_indices() {
+                assert_eq!(ruler.count(&(0..middle)) + ruler.count(&(middle..markdown.len())), whole);
+            }
+            for tokens in 1..whole {
+                assert_eq!(ruler.count(&(0..ruler.reach(0, tokens))), tokens);
+            }
+            assert_eq!(ruler.reach(0, whole), markdown.len());
+        }
+    }
+
+    #[test]
+    fn the_estimate_counts_by_kind_of_letter() {
+        let count = |text| TokenCounter::approximate().count(text);
+        assert_eq!(count("apple"), 1);
+        assert_eq!(count("apples"), 2);
+        assert_eq!(count("1234"), 2);
+        assert_eq!(count("a-b"), 3);
+        assert_eq!(count("яблоко"), 2);
+        assert_eq!(count("漢字"), 2);
+        assert_eq!(count(" \n\t"), 0);
+    }
+}

@@ -23,10 +23,16 @@ pub(super) fn split(plan: &Plan<'_>, sentences: &[Sentence], embeddings: &[Vec<f
         let rest_small = |end: usize| {
             farthest == sentences.len() && end < farthest && plan.tokens(&plan.piece(&sentences[end..])) <= small
         };
-        let mut ends = (first + 1..=farthest).filter(|&end| end == farthest || (tokens(end) > small && !rest_small(end)));
-        let change = |end: usize| changes.get(end - 1).copied().unwrap_or(f32::INFINITY);
-        let end = ends.clone().find(|&end| change(end) >= threshold);
-        let end = end.or_else(|| ends.by_ref().max_by(|&one, &other| change(one).total_cmp(&change(other))));
+        let mut ends =
+            (first + 1..=farthest).filter(|&end| end == farthest || (tokens(end) > small && !rest_small(end)));
+        let change = |end: usize| end.checked_sub(1).and_then(|border| changes.get(border)).copied();
+        let subject_ends = |&end: &usize| {
+            let peak = change(end) >= change(end - 1) && change(end) >= change(end + 1);
+            end == sentences.len() || (peak && change(end) >= Some(threshold))
+        };
+        let end = ends.clone().find(subject_ends);
+        let greatest = |end: &usize| change(*end).unwrap_or(f32::INFINITY);
+        let end = end.or_else(|| ends.by_ref().max_by(|one, other| greatest(one).total_cmp(&greatest(other))));
         let end = end.unwrap_or(farthest);
         chunks.extend(plan.chunk(&plan.piece(&sentences[first..end])));
         first = end;

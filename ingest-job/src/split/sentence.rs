@@ -20,6 +20,10 @@ pub(super) struct Sentence {
 }
 
 impl Sentence {
+    fn of(words: Range<usize>, heading: Option<usize>) -> Self {
+        Self { words: words.start, span: words, heading }
+    }
+
     pub(super) fn words(&self) -> Range<usize> {
         self.words..self.span.end
     }
@@ -37,23 +41,33 @@ impl Plan<'_> {
                 heading = Some(title);
                 continue;
             }
+            let path = layout.path(heading);
+            let mut room = self.room(&path);
+            // The headings in front go with the first sentence, unless they are a text of their own.
+            let above = self.cost(&(from..span.start), &path);
+            if above > room / 2 {
+                sentences.extend(
+                    self.by_words(&(from..span.start), &path, room).into_iter().map(|part| Sentence::of(part, heading)),
+                );
+                from = span.start;
+            } else {
+                room -= above;
+            }
             let parts = match block.kind {
                 Kind::Text { .. } | Kind::Html => starts(layout, index),
                 _ => vec![span.start],
             };
-            let room = self.room(&layout.path(heading));
             let ends = parts[1..].iter().copied().chain([span.end]);
             for part in parts.iter().zip(ends).flat_map(|(&start, end)| self.finer(index, start..end, room)) {
                 sentences.push(Sentence { words: part.start, span: from..part.end, heading });
                 from = part.end;
             }
         }
-        // Headings with nothing below them go with what is above.
-        if from < layout.markdown.len() {
-            match sentences.last_mut() {
-                Some(last) => last.span.end = layout.markdown.len(),
-                None => sentences.push(Sentence { span: 0..layout.markdown.len(), words: 0, heading: None }),
-            }
+        let end = layout.markdown.len();
+        if from < end {
+            let path = layout.path(heading);
+            let parts = self.by_words(&(from..end), &path, self.room(&path));
+            sentences.extend(parts.into_iter().map(|part| Sentence::of(part, heading)));
         }
         sentences
     }
@@ -73,7 +87,7 @@ impl Plan<'_> {
         }
         match self.layout.blocks[index].kind {
             Kind::Text { .. } | Kind::Html | Kind::Heading(_) => self.by_words(&span, &[], room),
-            Kind::Code { .. } | Kind::Table { .. } => self.by_lines(&span, room),
+            Kind::Code { .. } | Kind::Table { .. } => self.by_lines(&span, index, &[], room),
         }
     }
 }
@@ -110,7 +124,8 @@ fn masked(layout: &Layout<'_>, index: usize) -> String {
     fill(within(&layout.hidden, &span), b' ');
     fill(within(&layout.solid, &span), b'X');
     if let Kind::Text { body } = layout.blocks[index].kind {
-        fill(&[span.start..body.clamp(span.start, span.end)], b'X');
+        let marker = span.start..body.clamp(span.start, span.end);
+        fill(std::slice::from_ref(&marker), b'X');
     }
     text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     String::from_utf8_lossy(&text).into_owned()
@@ -131,9 +146,55 @@ fn ends_sentence(text: &str) -> bool {
 /// Abbreviations that stand before the word they belong to, so that no sentence ends with them.
 fn is_abbreviation(word: &str) -> bool {
     const ABBREVIATIONS: [&str; 34] = [
-        "al.", "approx.", "bzw.", "ca.", "cf.", "ch.", "d.h.", "dr.", "e.g.", "ed.", "eq.", "fig.", "figs.", "gen.", "i.e.",
-        "incl.", "mr.", "mrs.", "ms.", "no.", "nos.", "nr.", "p.", "pp.", "prof.", "resp.", "rev.", "sec.", "sr.", "st.",
-        "viz.", "vol.", "vs.", "z.b.",
+        "al.", "approx.", "bzw.", "ca.", "cf.", "ch.", "d.h.", "dr.", "e.g.", "ed.", "eq.", "fig.", "figs.", "gen.",
+        "i.e.", "incl.", "mr.", "mrs.", "ms.", "no.", "nos.", "nr.", "p.", "pp.", "prof.", "resp.", "rev.", "sec.",
+        "sr.", "st.", "viz.", "vol.", "vs.", "z.b.",
     ];
     word.len() <= 7 && ABBREVIATIONS.binary_search(&word.to_ascii_lowercase().as_str()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(markdown: &str, expected: &[&str]) {
+        let layout = Layout::of(markdown);
+        let starts: Vec<usize> = (0..layout.blocks.len()).flat_map(|block| starts(&layout, block)).collect();
+        let ends = starts[1..].iter().copied().chain([markdown.len()]);
+        let sentences: Vec<&str> = starts.iter().zip(ends).map(|(&start, end)| markdown[start..end].trim()).collect();
+        assert_eq!(sentences, expected);
+    }
+
+    #[test]
+    fn a_sentence_goes_on_across_lines_and_abbreviations() {
+        check("One is\nlong. Two!\nThree?", &["One is\nlong.", "Two!", "Three?"]);
+        check(
+            "Dr. Who, e.g. J. R. Smith (cf. Fig. 3) paid 3.50. He left.",
+            &["Dr. Who, e.g. J. R. Smith (cf. Fig. 3) paid 3.50.", "He left."],
+        );
+        check(
+            "He said “Go.” Then he went... home. \"No!\" she said.",
+            &["He said “Go.”", "Then he went... home.", "\"No!\"", "she said."],
+        );
+    }
+
+    #[test]
+    fn no_sentence_ends_inside_code_or_a_link() {
+        check("What does `a? b` do? It works.", &["What does `a? b` do?", "It works."]);
+        check(
+            "The `?` operator. **Bold.** See [A. Then b.](x). `c` is next.",
+            &["The `?` operator.", "**Bold.**", "See [A. Then b.](x).", "`c` is next."],
+        );
+    }
+
+    #[test]
+    fn list_markers_and_lone_marks_are_no_sentences() {
+        check("1. First. Really.\n2. Second.\n   - Third. !", &["1. First.", "Really.", "2. Second.", "- Third. !"]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_have_sentences() {
+        check("今日は晴れ。明日は雨！本当？はい", &["今日は晴れ。", "明日は雨！", "本当？", "はい"]);
+        check("यह पहला है। यह दूसरा है।", &["यह पहला है।", "यह दूसरा है।"]);
+    }
 }

@@ -9,7 +9,8 @@ pub(super) fn split(plan: &Plan<'_>) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let (mut first, mut fresh) = (0, 0);
     while fresh < sentences.len() {
-        let fits = |end: usize| end == first + 1 || plan.tokens(&plan.piece(&sentences[first..end])) <= plan.settings.size;
+        let fits =
+            |end: usize| end == first + 1 || plan.tokens(&plan.piece(&sentences[first..end])) <= plan.settings.size;
         let end = (fresh + 1..=sentences.len()).take_while(|&end| fits(end)).last().unwrap_or(fresh + 1);
         chunks.extend(plan.chunk(&plan.piece(&sentences[first..end])));
         (first, fresh) = (overlap(plan, &sentences, first, end), end);

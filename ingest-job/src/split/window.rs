@@ -20,7 +20,7 @@ pub(super) fn split(plan: &Plan<'_>) -> Vec<Chunk> {
         }
         let span = sentences[first].span.start..sentences[last].span.end;
         let piece = Piece::plain(span, plan.layout.path(sentences[at].heading));
-        plan.chunk_found_by(&piece, sentences[at].words())
+        plan.chunk_found_by(&piece, &sentences[at].words())
     };
     (0..sentences.len()).filter_map(chunk).collect()
 }

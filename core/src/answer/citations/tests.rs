@@ -34,8 +34,19 @@ fn numbers_go_by_first_use_and_sections_count_once() {
 #[test]
 fn every_way_to_write_a_citation() {
     for said in [
-        "A [1, 2].", "A [1,2].", "A [1; 2].", "A [1-2].", "A [1–3].", "A [^1][^2].", "A ［１］［２］.", "A 【1】【2】.",
-        "A 【1†source】【2:0†source】.", "A [Passage 1, 2].", "A [source 1][2].", "A [#1] [2].", "A [1 & 2].",
+        "A [1, 2].",
+        "A [1,2].",
+        "A [1; 2].",
+        "A [1-2].",
+        "A [1–3].",
+        "A [^1][^2].",
+        "A ［１］［２］.",
+        "A 【1】【2】.",
+        "A 【1†source】【2:0†source】.",
+        "A [Passage 1, 2].",
+        "A [source 1][2].",
+        "A [#1] [2].",
+        "A [1 & 2].",
     ] {
         let text = text(said);
         assert!(["A [1][2].", "A [1] [2]."].contains(&text.as_str()), "{said} became {text}");

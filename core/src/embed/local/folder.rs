@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rten::Model;
+use rten::{Model, ModelOptions};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokenizers::Tokenizer;
 
@@ -74,15 +74,10 @@ impl Folder {
             .map(|name| path.join(name))
             .into_iter()
             .find(|file| file.exists())
-            .ok_or_else(|| EmbedError::MissingModel {
-                path: path.join("model.onnx"),
-            })?;
+            .ok_or_else(|| EmbedError::MissingModel { path: path.join("model.onnx") })?;
         let modules: Vec<Module> = json(&path.join("modules.json"))?.unwrap_or_default();
         if let Some(module) = modules.iter().find(|module| !module.is_known()) {
-            return Err(unusable(
-                path,
-                format!("it needs a step of the kind `{}`", module.r#type),
-            ));
+            return Err(unusable(path, format!("it needs a step of the kind `{}`", module.r#type)));
         }
         let limits: Limits = json(&path.join("sentence_bert_config.json"))?.unwrap_or_default();
         let label = match json(&path.join("docbrain.json"))? {
@@ -92,13 +87,11 @@ impl Folder {
         Ok(Self {
             name: label.name,
             precision: label.precision,
-            graph: Model::load_file(&file).map_err(broken(&file))?,
+            // Packed once, not on every run: that is most of the time of a short text.
+            graph: ModelOptions::with_all_ops().prepack_weights(true).load_file(&file).map_err(broken(&file))?,
             tokenizer: tokenizer(&path.join("tokenizer.json"))?,
             pooling: Pooling::read(path)?,
-            max_tokens: limits
-                .max_seq_length
-                .unwrap_or(DEFAULT_MAX_TOKENS)
-                .min(LARGEST_MAX_TOKENS),
+            max_tokens: limits.max_seq_length.unwrap_or(DEFAULT_MAX_TOKENS).min(LARGEST_MAX_TOKENS),
         })
     }
 }
@@ -110,15 +103,15 @@ impl Pooling {
             PoolingModes { pooling_mode_mean_tokens: true, .. } => Ok(Self::Mean),
             PoolingModes { pooling_mode_cls_token: true, .. } => Ok(Self::First),
             PoolingModes { pooling_mode_lasttoken: true, .. } => Ok(Self::Last),
-            _ => Err(unusable(
-                folder,
-                "its pooling is none of mean, first token and last token".to_owned(),
-            )),
+            _ => Err(unusable(folder, "its pooling is none of mean, first token and last token".to_owned())),
         }
     }
 
     /// One vector out of the `rows`, one for each token and at least one.
-    pub(super) fn apply<'a>(self, mut rows: impl ExactSizeIterator<Item = &'a [f32]> + DoubleEndedIterator) -> Vec<f32> {
+    pub(super) fn apply<'a>(
+        self,
+        mut rows: impl ExactSizeIterator<Item = &'a [f32]> + DoubleEndedIterator,
+    ) -> Vec<f32> {
         let edge = match self {
             Self::Last => rows.next_back(),
             Self::Mean | Self::First => rows.next(),
@@ -144,9 +137,7 @@ impl Default for PoolingModes {
 
 impl Module {
     fn is_known(&self) -> bool {
-        ["Transformer", "Pooling", "Normalize"]
-            .iter()
-            .any(|kind| self.r#type.ends_with(kind))
+        ["Transformer", "Pooling", "Normalize"].iter().any(|kind| self.r#type.ends_with(kind))
     }
 }
 
@@ -155,13 +146,9 @@ impl Label {
     fn guess(folder: &Path, graph: &Path) -> Result<Self, EmbedError> {
         const INTEGER_OPERATORS: [&[u8]; 2] = [b"MatMulInteger", b"QLinearMatMul"];
         let bytes = fs::read(graph).map_err(broken(graph))?;
-        let quantised = INTEGER_OPERATORS
-            .iter()
-            .any(|name| bytes.windows(name.len()).any(|window| window == *name));
+        let quantised = INTEGER_OPERATORS.iter().any(|name| bytes.windows(name.len()).any(|window| window == *name));
         Ok(Self {
-            name: folder
-                .file_name()
-                .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
+            name: folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
             precision: if quantised { "int8" } else { "fp32" }.to_owned(),
         })
     }
@@ -171,14 +158,10 @@ fn tokenizer(file: &Path) -> Result<Tokenizer, EmbedError> {
     if !file.exists() {
         return Err(EmbedError::MissingModel { path: file.to_owned() });
     }
-    let mut tokenizer = Tokenizer::from_file(file).map_err(|source| EmbedError::BrokenModel {
-        path: file.to_owned(),
-        source,
-    })?;
+    let mut tokenizer =
+        Tokenizer::from_file(file).map_err(|source| EmbedError::BrokenModel { path: file.to_owned(), source })?;
     tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|source| EmbedError::BrokenModel { path: file.to_owned(), source })?;
+    tokenizer.with_truncation(None).map_err(|source| EmbedError::BrokenModel { path: file.to_owned(), source })?;
     Ok(tokenizer)
 }
 

@@ -1,0 +1,330 @@
+//! Two tenants in a database of their own, the API over them, and requests to it.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::request::Builder;
+use axum::http::{HeaderMap, Request, StatusCode};
+use docbrain_api::AppState;
+use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
+use docbrain_core::ids::{DocumentId, KnowledgeSourceId, TenantId};
+use docbrain_core::lexical::{self, Language};
+use docbrain_core::models::Endpoint;
+use docbrain_core::provision::Provisioner;
+use docbrain_core::store::chunks::{NewChunk, Reading};
+use docbrain_core::store::documents::NewDocument;
+use docbrain_core::store::generations::GenerationSettings;
+use docbrain_core::store::roles::{self, Login};
+use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
+use docbrain_crds::{Chunking, manifest};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use sqlx::ConnectOptions;
+use tokio::sync::OnceCell;
+use tower::ServiceExt;
+
+pub(crate) const TOKEN: &str = "the-admin-token-of-the-tests";
+
+/// The tenant `acme` with the chatbot `helper` on the source `docs` (and `pair` on two sources, `asleep` suspended),
+/// and the tenant `rival` with `guide` on `manual`.
+const TENANTS: &str = "
+apiVersion: docbrain.dev/v1alpha1
+kind: Tenant
+metadata: {name: acme}
+spec: {displayName: Acme}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: KnowledgeSource
+metadata: {name: docs, namespace: acme}
+spec: {source: {upload: {}}}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: KnowledgeSource
+metadata: {name: news, namespace: acme}
+spec: {source: {upload: {}}}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: KnowledgeSource
+metadata: {name: closed, namespace: acme}
+spec: {source: {upload: {}}, suspended: true}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: Chatbot
+metadata: {name: helper, namespace: acme}
+spec: {displayName: Helper, fallbackText: Ask a person., knowledgeSources: [{name: docs}]}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: Chatbot
+metadata: {name: pair, namespace: acme}
+spec: {displayName: Pair, knowledgeSources: [{name: docs}, {name: news}]}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: Chatbot
+metadata: {name: asleep, namespace: acme}
+spec: {displayName: Asleep, suspended: true}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: Tenant
+metadata: {name: rival}
+spec: {displayName: Rival}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: KnowledgeSource
+metadata: {name: manual, namespace: rival}
+spec: {source: {upload: {}}}
+---
+apiVersion: docbrain.dev/v1alpha1
+kind: Chatbot
+metadata: {name: guide, namespace: rival}
+spec: {displayName: Guide, knowledgeSources: [{name: manual}]}
+";
+
+pub(crate) struct World {
+    pub(crate) owner: Pool,
+    /// Logs in as the API does in production.
+    pub(crate) api: Pool,
+    pub(crate) acme: TenantId,
+    pub(crate) rival: TenantId,
+    app: Router,
+}
+
+impl World {
+    pub(crate) async fn new(owner: Pool) -> Self {
+        Self::with_chat(owner, None).await
+    }
+
+    pub(crate) async fn with_chat(owner: Pool, chat: Option<Endpoint>) -> Self {
+        // Roles belong to the whole server: all tests share this one.
+        static ROLE: OnceCell<()> = OnceCell::const_new();
+        let secret = SecretString::from("a secret of the tests");
+        ROLE.get_or_init(async || roles::ensure(&owner, Login::Api, &secret).await.unwrap()).await;
+        let url = owner.connect_options().to_url_lossy().to_string();
+        let url = roles::url(&url, Login::Api, &secret).unwrap();
+        let api = store::connect(url.expose_secret(), 4).await.unwrap();
+        let provisioner = Provisioner::new(owner.clone(), secret);
+        for resource in manifest::read(TENANTS).unwrap() {
+            provisioner.apply(&resource).await.unwrap();
+        }
+        let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
+        let app = docbrain_api::router(AppState::new(api.clone(), Arc::new(BagOfWords::new()), chat, TOKEN.into()));
+        Self { owner, api, acme, rival, app }
+    }
+
+    pub(crate) fn embedder(&self) -> Arc<dyn Embedder> {
+        Arc::new(BagOfWords::new())
+    }
+
+    pub(crate) async fn begin(&self, tenant: TenantId) -> TenantTx {
+        TenantTx::begin(&self.api, tenant).await.unwrap()
+    }
+
+    pub(crate) async fn source(&self, tenant: TenantId, name: &str) -> KnowledgeSourceId {
+        sources::by_name(&mut self.begin(tenant).await, name).await.unwrap().id
+    }
+
+    /// A document of one chunk a text, on pages 1, 2 and so on, indexed as a run does it.
+    pub(crate) async fn index(&self, tenant: TenantId, source: &str, path: &str, texts: &[&str]) -> DocumentId {
+        let source = self.source(tenant, source).await;
+        let settings = GenerationSettings {
+            embedding_model: "bag of words".to_owned(),
+            embedding_precision: "exact".to_owned(),
+            dimensions: DIMENSIONS,
+            chunking: Chunking::default(),
+            pipeline: 1,
+        };
+        let mut tx = self.begin(tenant).await;
+        let generation = generations::ensure(&mut tx, source, &settings).await.unwrap();
+        let bytes = texts.join("\n");
+        let new = NewDocument { path, url: Some("https://docs.example/page"), bytes: bytes.as_bytes() };
+        let id = documents::put(&mut tx, source, &new).await.unwrap().id();
+        let work = documents::work(&mut tx, source, generation.id).await.unwrap();
+        let sha256 = &work.iter().find(|work| work.id == id).unwrap().content_sha256;
+        let reading = Reading { title: "The guide", language: "en", pages: Some(u32::try_from(texts.len()).unwrap()) };
+        let new: Vec<NewChunk> = (1..).zip(texts).map(|(page, text)| chunk(page, text)).collect();
+        assert!(chunks::replace(&mut tx, &generation, id, sha256, &reading, &new).await.unwrap());
+        generations::refresh_statistics(&mut tx, generation.id).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Asks for a path as the admin, for `acme`.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).admin("acme").body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(Request::post(path).admin("acme").json(body)).await
+    }
+
+    pub(crate) async fn chat(&self, message: &str) -> Reply {
+        self.post("/conversation/chat", &serde_json::json!({"chatbot": "helper", "message": message})).await
+    }
+
+    pub(crate) async fn upload(&self, form: &Form) -> Reply {
+        self.send(form.request("acme")).await
+    }
+}
+
+async fn tenant(owner: &Pool, name: &str) -> TenantId {
+    let id = tenants::named(owner, name).await.unwrap().unwrap();
+    // No test ingests as the tenant, and roles would outlive the test's database.
+    roles::remove(owner, id).await.unwrap();
+    id
+}
+
+fn chunk(page: u32, text: &str) -> NewChunk {
+    NewChunk {
+        text: text.to_owned(),
+        heading_path: vec!["Commands".to_owned()],
+        pages: Some((page, page)),
+        span: page as usize * 1_000..page as usize * 1_000 + text.chars().count(),
+        tokens: text.split_whitespace().count(),
+        weights: lexical::weights(&lexical::terms(text, Language::English)),
+        embedding: embedding(text),
+    }
+}
+
+/// What every test sends with its requests.
+pub(crate) trait Requests {
+    fn admin(self, tenant: &str) -> Self;
+    fn json(self, body: &Value) -> Request<Body>;
+}
+
+impl Requests for Builder {
+    fn admin(self, tenant: &str) -> Self {
+        self.header("authorization", format!("Bearer {TOKEN}")).header("x-docbrain-tenant", tenant)
+    }
+
+    fn json(self, body: &Value) -> Request<Body> {
+        self.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The body of a reply with this status.
+    pub(crate) fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.headers["content-type"], "application/json");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The body of a refusal, which has all that every refusal has.
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        let problem: Value = serde_json::from_slice(&self.body).unwrap();
+        let members: Vec<&str> = problem.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["code", "detail", "request_id", "status", "timestamp", "title", "type"]);
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("urn:docbrain:problem:{code}"));
+        assert_eq!(problem["request_id"], self.headers["x-request-id"].to_str().unwrap());
+        problem
+    }
+
+    /// The events of a stream: name and body each.
+    pub(crate) fn events(&self) -> Vec<(String, Value)> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        assert_eq!(self.headers["content-type"], "text/event-stream");
+        let event = |block: &str| {
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start().to_owned();
+            (field("event:"), serde_json::from_str(&field("data:")).unwrap())
+        };
+        self.text().split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':')).map(event).collect()
+    }
+}
+
+/// A multipart form.
+#[derive(Default)]
+pub(crate) struct Form(Vec<u8>);
+
+impl Form {
+    const BOUNDARY: &str = "a-boundary-of-the-tests";
+
+    pub(crate) fn field(self, name: &str, value: &str) -> Self {
+        self.part(&format!("name=\"{name}\""), value.as_bytes())
+    }
+
+    pub(crate) fn file(self, path: &str, content: &[u8]) -> Self {
+        self.part(&format!("name=\"file\"; filename=\"{path}\""), content)
+    }
+
+    fn part(mut self, disposition: &str, content: &[u8]) -> Self {
+        self.0.extend(format!("--{}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n", Self::BOUNDARY).bytes());
+        self.0.extend(content);
+        self.0.extend(b"\r\n");
+        self
+    }
+
+    pub(crate) fn request(&self, tenant: &str) -> Request<Body> {
+        let mut body = self.0.clone();
+        body.extend(format!("--{}--\r\n", Self::BOUNDARY).bytes());
+        self.request_of(tenant, body)
+    }
+
+    /// The form as a client sends it that goes away before the end.
+    pub(crate) fn broken_off(&self, tenant: &str) -> Request<Body> {
+        self.request_of(tenant, self.0.clone())
+    }
+
+    fn request_of(&self, tenant: &str, body: Vec<u8>) -> Request<Body> {
+        let content_type = format!("multipart/form-data; boundary={}", Self::BOUNDARY);
+        Request::post("/document/ingest").admin(tenant).header("content-type", content_type).body(Body::from(body)).unwrap()
+    }
+}
+
+const DIMENSIONS: usize = 64;
+
+/// Embeds a text by hashing its words: alike are texts that share words.
+struct BagOfWords(EmbeddingModel);
+
+impl BagOfWords {
+    fn new() -> Self {
+        let (name, precision) = ("bag of words".to_owned(), "exact".to_owned());
+        Self(EmbeddingModel { name, precision, dimensions: DIMENSIONS, max_tokens: 512 })
+    }
+}
+
+#[async_trait]
+impl Embedder for BagOfWords {
+    fn model(&self) -> &EmbeddingModel {
+        &self.0
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        Ok(texts.iter().map(|text| embedding(text)).collect())
+    }
+}
+
+fn embedding(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.001_f32; DIMENSIONS];
+    for word in text.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 3) {
+        let mut hasher = DefaultHasher::new();
+        word.hash(&mut hasher);
+        vector[usize::try_from(hasher.finish() % DIMENSIONS as u64).unwrap()] += 1.0;
+    }
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    vector.iter().map(|x| x / norm).collect()
+}
