@@ -39,7 +39,11 @@ impl AdminToken {
 struct Admin;
 
 /// Lets a request pass that shows the admin token.
-pub(crate) async fn require_admin(State(token): State<AdminToken>, mut request: Request, next: Next) -> Result<Response, Problem> {
+pub(crate) async fn require_admin(
+    State(token): State<AdminToken>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let presented = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
     if !presented.is_some_and(|presented| token.is(presented)) {
         return Err(unauthorized());
@@ -79,7 +83,13 @@ impl FromRequestParts<AppState> for AdminTenant {
 
 /// Tenants by name, remembered briefly: every request asks.
 #[derive(Clone, Default)]
-pub(crate) struct TenantNames(Arc<RwLock<HashMap<Option<String>, (TenantId, Instant)>>>);
+pub(crate) struct TenantNames(Arc<RwLock<HashMap<Option<String>, Remembered>>>);
+
+#[derive(Clone, Copy)]
+struct Remembered {
+    tenant: TenantId,
+    since: Instant,
+}
 
 impl TenantNames {
     /// A stale id reaches no rows, so nothing but a moment's 404 can come of this.
@@ -89,14 +99,17 @@ impl TenantNames {
     async fn resolve(&self, pool: &Pool, name: Option<&str>) -> Result<TenantId, Problem> {
         let key = name.map(str::to_owned);
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        if let Some((tenant, _)) = known.filter(|(_, since)| since.elapsed() < Self::REMEMBERED) {
-            return Ok(tenant);
+        if let Some(known) = known.filter(|known| known.since.elapsed() < Self::REMEMBERED) {
+            return Ok(known.tenant);
         }
         let tenant = match name {
             Some(name) => store::tenants::named(pool, name).await?.ok_or_else(unknown_tenant)?,
             None => only_tenant(pool).await?,
         };
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, (tenant, Instant::now()));
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, Remembered { tenant, since: Instant::now() });
         Ok(tenant)
     }
 }

@@ -26,6 +26,7 @@ use std::future::Future;
 use std::io;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 pub use routes::{chat_once, openapi};
@@ -37,6 +38,16 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// Serves the API until `stop` completes, then lets requests that are under way end.
-pub async fn serve(listener: TcpListener, state: AppState, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // Otherwise the pieces of a stream wait for each other's acknowledgement.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
+        }
+    });
     axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
 }

@@ -129,7 +129,8 @@ impl Problem {
 
     /// A failure that is no fault of the client.
     pub(crate) fn internal(source: impl Error + Send + Sync + 'static) -> Self {
-        Self::new(ProblemKind::Internal, "try again; if it happens again, look for the request id in the server's log").because(source)
+        Self::new(ProblemKind::Internal, "try again; if it happens again, look for the request id in the server's log")
+            .because(source)
     }
 
     /// As a client reads it.
@@ -236,7 +237,8 @@ impl From<EmbedError> for Problem {
     fn from(error: EmbedError) -> Self {
         match error {
             EmbedError::Server { .. } | EmbedError::VectorCount { .. } | EmbedError::VectorLength { .. } => {
-                Self::new(ProblemKind::EmbeddingUnavailable, "the question could not be embedded; try again later").because(error)
+                Self::new(ProblemKind::EmbeddingUnavailable, "the question could not be embedded; try again later")
+                    .because(error)
             }
             _ => Self::internal(error),
         }
@@ -257,11 +259,17 @@ impl From<ChatError> for Problem {
             ChatError::Server(ModelServerError::Refused { .. }) => {
                 (ProblemKind::ModelRefused, "check the model's name and settings; the server's log holds the refusal")
             }
-            ChatError::Server(_) | ChatError::NotAStream => {
-                (ProblemKind::ModelFailed, "the chat model's server does not answer as an OpenAI-compatible one; check its base URL")
+            ChatError::Server(_) | ChatError::NotAStream => (
+                ProblemKind::ModelFailed,
+                "the chat model's server does not answer as an OpenAI-compatible one; check its base URL",
+            ),
+            ChatError::Reported { .. } => (
+                ProblemKind::ModelFailed,
+                "the model's server reported an error in the middle of the answer; try again",
+            ),
+            ChatError::CutOff => {
+                (ProblemKind::ModelFailed, "the model's answer broke off before it was complete; try again")
             }
-            ChatError::Reported { .. } => (ProblemKind::ModelFailed, "the model's server reported an error in the middle of the answer; try again"),
-            ChatError::CutOff => (ProblemKind::ModelFailed, "the model's answer broke off before it was complete; try again"),
             ChatError::Empty => (ProblemKind::ModelFailed, "the model gave an empty answer; another model may help"),
         };
         Self::new(kind, detail).because(error)
@@ -283,6 +291,9 @@ mod tests {
     #[test]
     fn causes_are_told_without_repetition() {
         let error = AnswerError::Chat(ChatError::CutOff);
-        assert_eq!(Problem::internal(error).causes().unwrap(), "the model's answer broke off before it was complete: try again");
+        assert_eq!(
+            Problem::internal(error).causes().unwrap(),
+            "the model's answer broke off before it was complete: try again"
+        );
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn failure(problem: &Problem, request_id: &RequestId) -> Event {
 /// Sends events as they come. Proxies are asked not to collect them.
 pub(crate) fn response(events: impl Stream<Item = Event> + Send + 'static) -> Response {
     const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-    let events = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    let events =
+        Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     ([(CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], events).into_response()
 }

@@ -74,7 +74,7 @@ pub enum ParseError {
         detail: String,
     },
     /// Pages without a text layer.
-    #[error("no text was found in the {format}; if its pages are scanned images, run text recognition (OCR) first")]
+    #[error("no text was found in the {format}{}", if *format == Format::Pdf { "; if its pages are scanned images, run text recognition (OCR) first" } else { "" })]
     NoText {
         /// The format it was read as.
         format: Format,

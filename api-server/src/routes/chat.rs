@@ -43,7 +43,7 @@ const HISTORY: u32 = 10;
         "bad_request", "chatbot_not_found", "conversation_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
         "invalid_field", "model_failed", "model_refused", "model_unavailable", "embedding_unavailable", "model_busy", "model_timeout"
     ]))),
-    responses((status = 200, content(
+    responses((status = 200, description = "The answer", content(
         (ChatReply = "application/json"),
         (String = "text/event-stream", example = "event: delta\ndata: {\"text\":\"Call \"}\n\nevent: done\ndata: {\"answer\":\"Call EXPIRE. [1]\"}\n\n")
     )))
@@ -58,14 +58,19 @@ pub(crate) async fn create_reply(
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let (asked, events) = Asked::begin(pool, embedder, &models, tenant, request).await?;
-    if wants_events(&headers) { Ok(asked.tell(events, request_id)) } else { Ok(axum::Json(asked.wait(events).await?).into_response()) }
+    if wants_events(&headers) {
+        Ok(asked.tell(events, request_id))
+    } else {
+        Ok(axum::Json(asked.wait(events).await?).into_response())
+    }
 }
 
 /// Asks as `POST /conversation/chat` does, for a program that has the API in its own process. `body` and the reply, or
 /// the problem, are the route's JSON.
 pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Result<Value, Value> {
     let reply = async {
-        let request = serde_json::from_value(body).map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
+        let request =
+            serde_json::from_value(body).map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
         let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
         let (asked, events) = Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, request).await?;
         asked.wait(events).await
@@ -89,7 +94,10 @@ async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(C
     let mut tx = TenantTx::begin(pool, tenant).await?;
     let bot = chatbots::get(&mut tx, &ChatbotRef::from(request.chatbot.as_str())).await?;
     if bot.suspended {
-        return Err(Problem::new(ProblemKind::ChatbotSuspended, "its tenant or the chatbot itself is suspended; nothing is lost"));
+        return Err(Problem::new(
+            ProblemKind::ChatbotSuspended,
+            "its tenant or the chatbot itself is suspended; nothing is lost",
+        ));
     }
     let history = match request.conversation_id {
         Some(id) => conversations::history(&mut tx, bot.id, id, HISTORY).await?,
@@ -154,7 +162,8 @@ impl Asked {
         let message = request.message()?.to_owned();
         let (bot, history) = open(&pool, tenant, &request).await?;
         let question = Question { text: message.clone(), history };
-        let passages = retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
+        let passages =
+            retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
         let asked = Self {
             pool,
             tenant,

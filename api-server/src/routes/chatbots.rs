@@ -37,7 +37,7 @@ struct ChatbotBody {
 }
 
 /// All chatbots of the tenant
-#[utoipa::path(get, path = "/chatbots", tag = "chatbots", responses((status = 200, body = ChatbotList)))]
+#[utoipa::path(get, path = "/chatbots", tag = "chatbots", responses((status = 200, description = "The chatbots by name", body = ChatbotList)))]
 pub(crate) async fn list_chatbots(State(pool): State<Pool>, admin: AdminTenant) -> Result<Json<ChatbotList>, Problem> {
     let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
     let chatbots = store::chatbots::list(&mut tx).await?;

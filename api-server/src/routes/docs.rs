@@ -49,8 +49,10 @@ pub(super) fn frame() -> OpenApi {
 
     let mut document = Frame::openapi();
     let kinds = ProblemKind::ALL.iter();
-    let table: String = kinds.map(|kind| format!("| `{}` | {} | {} |\n", kind.code(), kind.status().as_u16(), kind.title())).collect();
-    document.info.description = Some(format!("{INTRODUCTION}| code | status | meaning |\n|---|---|---|\n{table}"));
+    let rows: Vec<String> =
+        kinds.map(|kind| format!("| `{}` | {} | {} |", kind.code(), kind.status().as_u16(), kind.title())).collect();
+    document.info.description =
+        Some(format!("{INTRODUCTION}| code | status | meaning |\n|---|---|---|\n{}", rows.join("\n")));
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The installation's admin token."));
     let components = document.components.get_or_insert_default();
     components.security_schemes.insert(ADMIN_TOKEN.to_owned(), SecurityScheme::Http(bearer.build()).into());

@@ -120,7 +120,7 @@ struct DocumentError {
 #[utoipa::path(
     get, path = "/chatbots/{id}/documents", tag = "documents", params(("id" = String, Path, description = "Name or id of the chatbot"), Page),
     extensions(("x-problems" = json!(["bad_request", "invalid_field", "chatbot_not_found"]))),
-    responses((status = 200, body = DocumentList))
+    responses((status = 200, description = "A page of the list", body = DocumentList))
 )]
 pub(crate) async fn list_documents(
     State(pool): State<Pool>,
@@ -147,8 +147,14 @@ pub(crate) async fn list_documents(
     extensions(("x-problems" = json!(["document_not_found"]))),
     responses((status = 204, description = "It is gone"))
 )]
-pub(crate) async fn delete_document(State(pool): State<Pool>, admin: AdminTenant, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let unknown = |_| Problem::new(ProblemKind::DocumentNotFound, "the id of a document is a UUID, as the list of documents gives it");
+pub(crate) async fn delete_document(
+    State(pool): State<Pool>,
+    admin: AdminTenant,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let unknown = |_| {
+        Problem::new(ProblemKind::DocumentNotFound, "the id of a document is a UUID, as the list of documents gives it")
+    };
     let id: DocumentId = id.parse().map_err(unknown)?;
     let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
     documents::delete(&mut tx, id).await?;

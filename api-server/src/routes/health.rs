@@ -23,7 +23,7 @@ pub(crate) struct Health {
 const WELL: Json<Health> = Json(Health { status: "ok" });
 
 /// Whether the process lives
-#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It lives", body = Health)))]
 pub(crate) async fn get_health() -> Json<Health> {
     WELL
 }
@@ -34,7 +34,7 @@ pub(crate) async fn get_health() -> Json<Health> {
 #[utoipa::path(
     get, path = "/readyz", tag = "operation",
     extensions(("x-problems" = json!(["not_ready"]))),
-    responses((status = 200, body = Health))
+    responses((status = 200, description = "It is ready", body = Health))
 )]
 pub(crate) async fn get_readiness(State(pool): State<Pool>) -> Result<Json<Health>, Problem> {
     match tokio::time::timeout(PATIENCE, store::ping(&pool)).await {

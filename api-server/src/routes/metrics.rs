@@ -8,7 +8,7 @@ use docbrain_core::telemetry::metrics;
 #[utoipa::path(
     get, path = "/metrics", tag = "operation",
     responses((
-        status = 200, content_type = "text/plain", body = String,
+        status = 200, description = "The metrics", content_type = "text/plain", body = String,
         example = "docbrain_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1"
     ))
 )]

@@ -109,9 +109,13 @@ struct FailureBody {
 #[utoipa::path(
     get, path = "/runs/{id}", tag = "runs", params(("id" = Uuid, Path, description = "Id of the run")),
     extensions(("x-problems" = json!(["run_not_found"]))),
-    responses((status = 200, body = RunBody))
+    responses((status = 200, description = "The run", body = RunBody))
 )]
-pub(crate) async fn get_run(State(pool): State<Pool>, admin: AdminTenant, Path(id): Path<String>) -> Result<Json<RunBody>, Problem> {
+pub(crate) async fn get_run(
+    State(pool): State<Pool>,
+    admin: AdminTenant,
+    Path(id): Path<String>,
+) -> Result<Json<RunBody>, Problem> {
     Ok(Json(load(&pool, admin.tenant, parse(&id)?).await?))
 }
 
@@ -123,7 +127,7 @@ pub(crate) async fn get_run(State(pool): State<Pool>, admin: AdminTenant, Path(i
     get, path = "/runs/{id}/events", tag = "runs", params(("id" = Uuid, Path, description = "Id of the run")),
     extensions(("x-problems" = json!(["run_not_found"]))),
     responses((
-        status = 200, content_type = "text/event-stream", body = String,
+        status = 200, description = "The run's events", content_type = "text/event-stream", body = String,
         example = "event: progress\ndata: {\"state\":\"running\",\"documents_indexed\":3}\n\nevent: done\ndata: {\"state\":\"succeeded\",\"documents_indexed\":12}\n\n"
     ))
 )]
@@ -178,9 +182,11 @@ fn parse(id: &str) -> Result<RunId, Problem> {
 async fn load(pool: &Pool, tenant: TenantId, id: RunId) -> Result<RunBody, Problem> {
     let mut tx = TenantTx::begin(pool, tenant).await?;
     let run = runs::get(&mut tx, id).await?;
-    let failures = if run.documents_failed > 0 { runs::failures(&mut tx, id, MOST_FAILURES).await? } else { Vec::new() };
+    let failures =
+        if run.documents_failed > 0 { runs::failures(&mut tx, id, MOST_FAILURES).await? } else { Vec::new() };
     tx.commit().await?;
-    let failures = failures.into_iter().map(|failure| FailureBody { path: failure.path, reason: failure.reason }).collect();
+    let failures =
+        failures.into_iter().map(|failure| FailureBody { path: failure.path, reason: failure.reason }).collect();
     Ok(RunBody::new(run, failures, Utc::now()))
 }
 

@@ -70,14 +70,21 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// Says who may call an operation, and writes out its problems: a handler lists the codes of its own as `x-problems`.
 fn describe(operation: &mut Operation, caller: Caller) {
-    let listed = operation.extensions.as_mut().and_then(|extensions| extensions.remove("x-problems")).unwrap_or_default();
+    let listed =
+        operation.extensions.as_mut().and_then(|extensions| extensions.remove("x-problems")).unwrap_or_default();
     let codes: Vec<String> = serde_json::from_value(listed).unwrap_or_default();
-    let mut kinds: Vec<_> = codes.iter().map(|code| ProblemKind::named(code).expect("`x-problems` lists codes of problems")).collect();
+    let mut kinds: Vec<_> =
+        codes.iter().map(|code| ProblemKind::named(code).expect("`x-problems` lists codes of problems")).collect();
     if operation.extensions.as_ref().is_some_and(|extensions| extensions.is_empty()) {
         operation.extensions = None;
     }
     if caller == Caller::Admin {
-        kinds.extend([ProblemKind::Unauthorized, ProblemKind::TenantRequired, ProblemKind::TenantNotFound, ProblemKind::Internal]);
+        kinds.extend([
+            ProblemKind::Unauthorized,
+            ProblemKind::TenantRequired,
+            ProblemKind::TenantNotFound,
+            ProblemKind::Internal,
+        ]);
         operation.security = Some(vec![SecurityRequirement::new(docs::ADMIN_TOKEN, Vec::<String>::new())]);
         let tenant = ParameterBuilder::new()
             .name(TENANT_HEADER)

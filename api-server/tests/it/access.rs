@@ -36,7 +36,8 @@ fn operations() -> Vec<Operation> {
 
 #[test]
 fn the_public_operations_are_known_by_name() {
-    let mut public: Vec<String> = operations().into_iter().filter(|operation| !operation.guarded).map(|operation| operation.id).collect();
+    let mut public: Vec<String> =
+        operations().into_iter().filter(|operation| !operation.guarded).map(|operation| operation.id).collect();
     public.sort();
     assert_eq!(public, PUBLIC);
 }
@@ -49,7 +50,8 @@ async fn without_the_token_every_guarded_operation_is_refused(owner: PgPool) {
         let wrong = format!("Bearer {TOKEN}x");
         let basic = format!("Basic {TOKEN}");
         for shown in [None, Some(wrong.as_str()), Some(TOKEN), Some(basic.as_str()), Some("Bearer ")] {
-            let mut request = Request::builder().method(&operation.method).uri(&path).header("x-docbrain-tenant", "acme");
+            let mut request =
+                Request::builder().method(&operation.method).uri(&path).header("x-docbrain-tenant", "acme");
             if let Some(shown) = shown {
                 request = request.header("authorization", shown);
             }
@@ -69,20 +71,25 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
     let run = runs::enqueue(&mut tx, source, "test").await.unwrap();
     tx.commit().await.unwrap();
     let listed = world.get("/chatbots").await.json(200);
-    let helper = listed["chatbots"].as_array().unwrap().iter().find(|bot| bot["name"] == "helper").unwrap()["id"].as_str().unwrap().to_owned();
+    let helper = listed["chatbots"].as_array().unwrap().iter().find(|bot| bot["name"] == "helper").unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     for operation in operations().into_iter().filter(|operation| operation.guarded) {
         let request = Request::builder().method(&operation.method).admin("rival");
         let at = |id: &str| operation.path.replace("{id}", id);
-        let empty = |request: axum::http::request::Builder, path: String| request.uri(path).body(Body::empty()).unwrap();
+        let empty =
+            |request: axum::http::request::Builder, path: String| request.uri(path).body(Body::empty()).unwrap();
         let (request, refusal) = match operation.id.as_str() {
             "create_reply" => {
                 let body = json!({"chatbot": helper, "message": "What is the secret?"});
                 (request.uri(&operation.path).json(&body), Some("chatbot_not_found"))
             }
-            "create_documents" => {
-                (Form::default().field("chatbot", &helper).file("a.md", b"a").request("rival"), Some("chatbot_not_found"))
-            }
+            "create_documents" => (
+                Form::default().field("chatbot", &helper).file("a.md", b"a").request("rival"),
+                Some("chatbot_not_found"),
+            ),
             "list_documents" => (empty(request, at(&helper)), Some("chatbot_not_found")),
             "delete_document" => (empty(request, at(&document.to_string())), Some("document_not_found")),
             "get_run" | "follow_run" => (empty(request, at(&run.to_string())), Some("run_not_found")),

@@ -18,7 +18,9 @@ const QUESTION: &str = "Which command sets a timeout on a key?";
 async fn world(owner: PgPool, chat: Option<Endpoint>) -> World {
     let world = World::with_chat(owner, chat).await;
     world.index(world.acme, "docs", "guide/expire.md", &[EXPIRE, PERSIST]).await;
-    world.index(world.rival, "manual", "secret.md", &["The secret command of the rival sets a timeout on a key."]).await;
+    world
+        .index(world.rival, "manual", "secret.md", &["The secret command of the rival sets a timeout on a key."])
+        .await;
     world
 }
 
@@ -41,7 +43,11 @@ async fn without_a_model_an_answer_is_a_cited_quote(owner: PgPool) {
     assert!(EXPIRE.contains(citation["quote"].as_str().unwrap().trim_end_matches('…')), "{citation}");
     assert_eq!(reply["usage"], json!({"prompt_tokens": 0, "completion_tokens": 0}));
     let kept: (String, bool, Value) =
-        sqlx::query_as("select content, answerable, citations from messages where id = $1::uuid").bind(reply["message_id"].as_str()).fetch_one(&world.owner).await.unwrap();
+        sqlx::query_as("select content, answerable, citations from messages where id = $1::uuid")
+            .bind(reply["message_id"].as_str())
+            .fetch_one(&world.owner)
+            .await
+            .unwrap();
     assert_eq!(kept, (reply["answer"].as_str().unwrap().to_owned(), true, reply["citations"].clone()));
 }
 
@@ -49,7 +55,10 @@ async fn without_a_model_an_answer_is_a_cited_quote(owner: PgPool) {
 async fn what_the_documents_do_not_hold_gets_the_fallback_text(owner: PgPool) {
     let world = world(owner, None).await;
     let reply = world.chat("Who painted the ceiling of the chapel?").await.json(200);
-    assert_eq!((&reply["answer"], &reply["kind"], &reply["answerable"]), (&json!("Ask a person."), &json!("fallback"), &json!(false)));
+    assert_eq!(
+        (&reply["answer"], &reply["kind"], &reply["answerable"]),
+        (&json!("Ask a person."), &json!("fallback"), &json!(false))
+    );
     assert_eq!(reply["citations"], json!([]));
 }
 
@@ -59,7 +68,8 @@ async fn an_event_stream_tells_the_same(owner: PgPool) {
     let whole = world.chat(QUESTION).await.json(200);
     let events = ask_for_events(&world, &json!({"chatbot": "helper", "message": QUESTION})).await.events();
     let (deltas, done) = events.split_at(events.len() - 1);
-    let text: String = deltas.iter().map(|(name, body)| (assert_eq!(name, "delta"), body["text"].as_str().unwrap()).1).collect();
+    let text: String =
+        deltas.iter().map(|(name, body)| (assert_eq!(name, "delta"), body["text"].as_str().unwrap()).1).collect();
     assert_eq!(text, whole["answer"]);
     assert_eq!(done[0].0, "done");
     for member in ["answer", "kind", "answerable", "citations", "usage"] {
@@ -96,7 +106,10 @@ async fn chatbots_that_are_unknown_suspended_or_another_tenants(owner: PgPool) {
     ask("acme", "guide").await.problem(404, "chatbot_not_found");
     ask("acme", "asleep").await.problem(409, "chatbot_suspended");
     let chatbots = world.get("/chatbots").await.json(200);
-    let id = chatbots["chatbots"].as_array().unwrap().iter().find(|bot| bot["name"] == "helper").unwrap()["id"].as_str().unwrap().to_owned();
+    let id = chatbots["chatbots"].as_array().unwrap().iter().find(|bot| bot["name"] == "helper").unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(ask("acme", &id).await.json(200)["answerable"], true);
     ask("rival", &id).await.problem(404, "chatbot_not_found");
     let rivals = ask("rival", "guide").await;
@@ -125,7 +138,8 @@ async fn a_model_writes_the_answer_and_is_told_what_was_said_before(owner: PgPoo
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_model_that_fails_is_a_problem_without_its_words(owner: PgPool) {
     let server = MockServer::start().await;
-    let refusal = ResponseTemplate::new(400).set_body_json(json!({"error": {"message": "no such model: internal-name"}}));
+    let refusal =
+        ResponseTemplate::new(400).set_body_json(json!({"error": {"message": "no such model: internal-name"}}));
     Mock::given(method("POST")).respond_with(refusal).mount(&server).await;
     let world = world(owner, Some(endpoint(&server))).await;
     let reply = world.chat(QUESTION).await;
@@ -140,12 +154,18 @@ async fn a_model_that_fails_is_a_problem_without_its_words(owner: PgPool) {
 async fn a_model_that_breaks_off_is_told_as_such(owner: PgPool) {
     let server = MockServer::start().await;
     let body = "data: {\"choices\":[{\"delta\":{\"content\":\"Call EXPIRE and then \"}}]}\n\n";
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_raw(body, "text/event-stream")).mount(&server).await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(200).set_body_raw(body, "text/event-stream"))
+        .mount(&server)
+        .await;
     let world = world(owner, Some(endpoint(&server))).await;
     world.chat(QUESTION).await.problem(502, "model_failed");
     let events = ask_for_events(&world, &json!({"chatbot": "helper", "message": QUESTION})).await.events();
     assert_eq!(events[0].0, "delta");
-    assert_eq!((events.last().unwrap().0.as_str(), &events.last().unwrap().1["code"]), ("error", &json!("model_failed")));
+    assert_eq!(
+        (events.last().unwrap().0.as_str(), &events.last().unwrap().1["code"]),
+        ("error", &json!("model_failed"))
+    );
     let (messages,): (i64,) = sqlx::query_as("select count(*) from messages").fetch_one(&world.owner).await.unwrap();
     assert_eq!(messages, 0, "a broken answer is not kept");
 }
@@ -169,25 +189,39 @@ async fn questions_are_checked(owner: PgPool) {
     world.chat("").await.problem(422, "invalid_field");
     world.chat(&"x".repeat(4_001)).await.problem(422, "invalid_field");
     world.post("/conversation/chat", &json!({"chatbot": "helper"})).await.problem(422, "invalid_field");
-    world.post("/conversation/chat", &json!({"chatbot": "helper", "message": "why?", "mesage": ""})).await.problem(422, "invalid_field");
+    world
+        .post("/conversation/chat", &json!({"chatbot": "helper", "message": "why?", "mesage": ""}))
+        .await
+        .problem(422, "invalid_field");
     let body = Request::post("/conversation/chat").admin("acme");
-    world.send(body.header("content-type", "application/json").body(Body::from("{")).unwrap()).await.problem(400, "bad_request");
+    world
+        .send(body.header("content-type", "application/json").body(Body::from("{")).unwrap())
+        .await
+        .problem(400, "bad_request");
 }
 
 /// A model server that writes `pieces`.
 async fn model(pieces: &[&str]) -> MockServer {
     let server = MockServer::start().await;
-    let mut body = String::new();
-    for piece in pieces {
-        body += &format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": piece}}]}));
-    }
-    body += &format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}));
-    body += &format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": {"prompt_tokens": 120, "completion_tokens": 9}}));
+    let text = |piece: &&str| json!({"choices": [{"index": 0, "delta": {"content": piece}}]});
+    let mut chunks: Vec<Value> = pieces.iter().map(text).collect();
+    chunks.push(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}));
+    chunks.push(json!({"choices": [], "usage": {"prompt_tokens": 120, "completion_tokens": 9}}));
+    let body: String = chunks
+        .iter()
+        .map(Value::to_string)
+        .chain(["[DONE]".to_owned()])
+        .flat_map(|data| ["data: ".to_owned(), data, "\n\n".to_owned()])
+        .collect();
     let reply = ResponseTemplate::new(200).set_body_raw(body, "text/event-stream");
     Mock::given(method("POST")).and(path("/v1/chat/completions")).respond_with(reply).mount(&server).await;
     server
 }
 
 fn endpoint(server: &MockServer) -> Endpoint {
-    Endpoint { base_url: format!("{}/v1", server.uri()), model: "stub".to_owned(), api_key: Some("key-of-the-model".into()) }
+    Endpoint {
+        base_url: format!("{}/v1", server.uri()),
+        model: "stub".to_owned(),
+        api_key: Some("key-of-the-model".into()),
+    }
 }

@@ -249,7 +249,8 @@ impl Reply {
         assert_eq!(self.status, 200, "{}", self.text());
         assert_eq!(self.headers["content-type"], "text/event-stream");
         let event = |block: &str| {
-            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start().to_owned();
+            let field =
+                |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim_start().to_owned();
             (field("event:"), serde_json::from_str(&field("data:")).unwrap())
         };
         self.text().split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':')).map(event).collect()
@@ -291,7 +292,11 @@ impl Form {
 
     fn request_of(&self, tenant: &str, body: Vec<u8>) -> Request<Body> {
         let content_type = format!("multipart/form-data; boundary={}", Self::BOUNDARY);
-        Request::post("/document/ingest").admin(tenant).header("content-type", content_type).body(Body::from(body)).unwrap()
+        Request::post("/document/ingest")
+            .admin(tenant)
+            .header("content-type", content_type)
+            .body(Body::from(body))
+            .unwrap()
     }
 }
 

@@ -15,7 +15,9 @@ async fn what_axum_refuses_itself_is_a_problem_too(owner: PgPool) {
     let method = world.get("/conversation/chat").await;
     method.problem(405, "method_not_allowed");
     assert_eq!(method.headers["allow"], "POST");
-    let typed = |kind: &str, body: Vec<u8>| Request::post("/conversation/chat").admin("acme").header("content-type", kind).body(Body::from(body)).unwrap();
+    let typed = |kind: &str, body: Vec<u8>| {
+        Request::post("/conversation/chat").admin("acme").header("content-type", kind).body(Body::from(body)).unwrap()
+    };
     world.send(typed("text/plain", b"{}".to_vec())).await.problem(415, "unsupported_media_type");
     world.send(typed("application/json", vec![b' '; 70_000])).await.problem(413, "body_too_large");
     world.send(typed("application/json", b"{\"chatbot\": 7}".to_vec())).await.problem(422, "invalid_field");
@@ -52,7 +54,9 @@ async fn a_poisoned_database_is_a_500_that_says_nothing_of_it(owner: PgPool) {
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_request_keeps_its_id(owner: PgPool) {
     let world = World::new(owner).await;
-    let ask = async |id: &str| world.send(Request::get("/chatbots").header("x-request-id", id).body(Body::empty()).unwrap()).await;
+    let ask = async |id: &str| {
+        world.send(Request::get("/chatbots").header("x-request-id", id).body(Body::empty()).unwrap()).await
+    };
     let named = ask("caller.42").await;
     assert_eq!(named.problem(401, "unauthorized")["request_id"], "caller.42");
     let odd = ask("a b").await.problem(401, "unauthorized");

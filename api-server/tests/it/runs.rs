@@ -28,7 +28,8 @@ async fn carry_out(world: &World, run: RunId, pause: Duration) {
     for document in &work {
         tokio::time::sleep(pause).await;
         let failure = (document.path == "bad.pdf").then_some("it is protected by a password");
-        let outcome = DocumentOutcome { id: document.id, path: &document.path, failure, chunks: 3, bytes: 100, took: pause };
+        let outcome =
+            DocumentOutcome { id: document.id, path: &document.path, failure, chunks: 3, bytes: 100, took: pause };
         let mut tx = TenantTx::begin(&world.api, world.acme).await.unwrap();
         runs::record(&mut tx, lease, &outcome).await.unwrap();
         tx.commit().await.unwrap();
@@ -72,10 +73,17 @@ async fn a_run_is_followed_to_its_end(owner: PgPool) {
     let events = reply.events();
     let (last, progress) = events.split_last().unwrap();
     assert!(progress.iter().all(|(name, _)| name == "progress"));
-    assert_eq!((last.0.as_str(), &last.1["state"], &last.1["documents_indexed"]), ("done", &json!("succeeded"), &json!(1)));
+    assert_eq!(
+        (last.0.as_str(), &last.1["state"], &last.1["documents_indexed"]),
+        ("done", &json!("succeeded"), &json!(1))
+    );
     let told: Vec<u64> = progress.iter().map(|(_, run)| run["chunks"].as_u64().unwrap()).collect();
     assert!(told.is_sorted() && told.contains(&3), "{told:?}");
-    assert!(progress.windows(2).all(|pair| (&pair[0].1["state"], &pair[0].1["chunks"]) != (&pair[1].1["state"], &pair[1].1["chunks"])));
+    assert!(
+        progress
+            .windows(2)
+            .all(|pair| (&pair[0].1["state"], &pair[0].1["chunks"]) != (&pair[1].1["state"], &pair[1].1["chunks"]))
+    );
     // What has ended is told at once.
     let again = world.get(&path).await.events();
     assert_eq!(again.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["done"]);

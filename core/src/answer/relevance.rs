@@ -19,8 +19,11 @@ pub struct Relevance {
 }
 
 impl Default for Relevance {
+    /// Between what was measured on 605 passages of the Rust book and the Redis manual: 31 English questions
+    /// about them had a best cosine of .375 to .832, and below .43 every word of the question in the passage;
+    /// 28 questions about other things had .09 to .28 ("How do I cancel my subscription?" .52).
     fn default() -> Self {
-        Self { sure: 0.5, possible: 0.25, coverage: 0.5 }
+        Self { sure: 0.42, possible: 0.3, coverage: 0.6 }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn parse(format: Format, bytes: &[u8]) -> Result<ParsedDocument, Pars
         let text = export(&document, format);
         if !text.trim().is_empty() {
             if let Some(sheet) = sheet {
-                parsed.markdown.push_str(&format!("## {sheet}\n\n"));
+                parsed.markdown.extend(["## ", &sheet, "\n\n"]);
             }
             parsed.markdown.push_str(text.trim());
             parsed.markdown.push_str("\n\n");

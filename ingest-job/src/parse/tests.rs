@@ -12,6 +12,7 @@ fn the_title_is_the_front_matter_s_then_the_heading_then_the_name() {
 fn front_matter_is_not_content_but_a_rule_is() {
     let markdown = |text: &str| parse("a.md", text.as_bytes()).unwrap().markdown;
     assert_eq!(markdown("---\ntitle: A\n---\nbody\n"), "body\n");
+    assert_eq!(markdown("---\ntitle: A\ndescription: about A\n---\n"), "# A\n\nabout A\n");
     assert_eq!(markdown("---\nbody\n\n---\nmore\n"), "---\nbody\n\n---\nmore\n");
 }
 
@@ -51,4 +52,12 @@ fn old_encodings_are_recognised() {
 fn a_csv_becomes_one_table() {
     let table = parse("a.csv", b"Name;Price\n\"Nut; large\";1,50\n\nBolt|M4;2\nx;1;2\n").unwrap().markdown;
     assert_eq!(table, "| Name | Price |\n| --- | --- |\n| Nut; large | 1,50 |\n| Bolt\\|M4 | 2 |\n| x | 1 2 |\n");
+}
+
+#[test]
+fn comments_are_not_content_except_in_code() {
+    let markdown = |text: &str| parse("a.md", text.as_bytes()).unwrap().markdown;
+    assert_eq!(markdown("a <!-- b --> c\n\n<!-- d\n\n# e -->\nf\n"), "a  c\n\n\nf\n");
+    let code = "```html\n<!-- kept -->\n```\n\nand `<!-- kept -->`\n";
+    assert_eq!(markdown(code), code);
 }

@@ -26,7 +26,7 @@ pub(super) fn prepare(bytes: &[u8]) -> ZipResult<Prepared<'_>> {
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
         let name = entry.name()?.into_owned();
-        if !(name.starts_with("xl/worksheets/") && name.ends_with(".xml")) {
+        if !name.starts_with("xl/worksheets/sheet") {
             continue;
         }
         let mut sheet = String::new();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -45,13 +45,13 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_writev,
 ];
 
-/// Sets what holds for the life of the process; also that it dies with its parent.
+/// Sets what holds for the life of the process. It is not tied to its parent's death: that signal follows the
+/// thread that started it, which may end earlier. An orphan ends at the closed pipe, or when its time is used up.
 pub(super) fn limit_resources(memory_bytes: u64) -> anyhow::Result<()> {
     limit(Resource::As, memory_bytes)?;
     for resource in [Resource::Core, Resource::Fsize, Resource::Nofile, Resource::Nproc] {
         limit(resource, 0)?;
     }
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("failed to tie to the parent")?;
     rustix::thread::set_no_new_privs(true).context("failed to give up new privileges")
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ async fn invalid_utf8_is_read() {
     let mut sandbox = sandbox(Limits::default());
     let text = survive(&mut sandbox, "latin.md", b"# Stra\xdfe\n\nDie Stra\xdfe f\xfchrt nach K\xf6ln.").await.unwrap();
     assert_eq!(text.title.as_deref(), Some("Straße"));
-    let noise: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24).max(1) as u8).collect();
+    let noise: Vec<u8> = (0..100_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0].max(1)).collect();
     survive(&mut sandbox, "noise.txt", &noise).await.unwrap();
 }
 
@@ -175,6 +176,40 @@ async fn a_missing_program_is_not_the_document_s_fault() {
     assert_eq!(failure.code(), "not_started");
 }
 
+/// A program that stands in for a worker: a shell script and a file with what it answers.
+fn impostor(folder: &tempfile::TempDir, script: &str, answer: &[u8]) -> Sandbox {
+    let program = folder.path().join("worker");
+    std::fs::write(folder.path().join("answer"), answer).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\nanswer={}/answer\n{script}\n", folder.path().display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Sandbox::new(program, Limits { wall: Duration::from_secs(10), ..Limits::default() })
+}
+
+#[tokio::test]
+async fn a_pdf_that_kills_the_first_engine_goes_to_the_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = br#"{"outcome":{"Ok":{"title":"Saved","page_starts":[0]}},"retire":false}"#;
+    let answer = [&[header.len() as u8, 0, 0, 0, 4, 0, 0, 0], header.as_slice(), b"text"].concat();
+    let script = "/usr/bin/head -c 60 | /bin/grep -q accurate && kill -SEGV $$\n/bin/cat $answer; /bin/cat >/dev/null";
+    let read = impostor(&folder, script, &answer).parse("a.pdf", PDF).await.unwrap();
+    assert_eq!((read.title.as_deref(), read.markdown.as_str()), (Some("Saved"), "text"));
+    let failure = impostor(&folder, script, &answer).parse("a.docx", DOCX).await.unwrap_err();
+    assert_eq!(failure.code(), "crashed", "other formats have one engine");
+}
+
+#[tokio::test]
+async fn a_worker_that_was_taken_over_reaches_no_further_than_its_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = br#"{"outcome":{"Ok":{"title":null,"page_starts":[9]}},"retire":false}"#;
+    let outside = [&[header.len() as u8, 0, 0, 0, 4, 0, 0, 0], header.as_slice(), b"text"].concat();
+    let endless = [0xff; 4096];
+    for answer in [outside.as_slice(), &endless, b"{}"] {
+        let mut sandbox = impostor(&folder, "/bin/cat $answer; exec /bin/cat >/dev/null 2>&1", answer);
+        let failure = sandbox.parse("a.docx", DOCX).await.unwrap_err();
+        assert!(matches!(failure.code(), "crashed" | "timed_out"), "{failure:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_exchange_leaves_the_sandbox_usable() {
     let mut sandbox = sandbox(Limits::default());
@@ -238,7 +273,8 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     let archive = zip(&[("x", bytes)]);
     let mut opened = ZipArchive::new(Cursor::new(&archive)).unwrap();
     let entry = opened.by_index_raw(0).unwrap();
-    let (start, length) = (entry.data_start().unwrap() as usize, entry.compressed_size() as usize);
+    let start = usize::try_from(entry.data_start().unwrap()).unwrap();
+    let length = usize::try_from(entry.compressed_size()).unwrap();
     [b"\x78\x9c", &archive[start..start + length], &[0; 4]].concat()
 }
 

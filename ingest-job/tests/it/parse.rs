@@ -80,8 +80,8 @@ fn a_restriction_is_no_password_but_a_password_is() {
 
 #[test]
 fn a_page_without_an_article_is_kept_whole() {
-    let rows: String = (0..40).map(|n| format!("<li><a href='/{n}'>Command {n}</a> does {n}</li>")).collect();
-    let html = format!("<html><head><title>Index</title></head><body><ul>{rows}</ul></body></html>");
+    let rows: Vec<_> = (0..40).map(|n| format!("<li><a href='/{n}'>Command {n}</a> does {n}</li>")).collect();
+    let html = format!("<html><head><title>Index</title></head><body><ul>{}</ul></body></html>", rows.concat());
     let index = parse("index.html", html.as_bytes()).unwrap();
     assert_eq!(index.title.as_deref(), Some("Index"));
     assert!(index.markdown.contains("Command 0") && index.markdown.contains("Command 39"));

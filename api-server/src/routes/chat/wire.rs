@@ -32,7 +32,8 @@ impl ChatRequest {
         let message = self.message.trim();
         // Postgres stores no NUL.
         let fits = (1..=LONGEST_MESSAGE).contains(&message.chars().count()) && !message.contains('\0');
-        let refused = || Problem::new(ProblemKind::InvalidField, "`message` must be a text of 1 to 4000 characters, without NUL");
+        let refused =
+            || Problem::new(ProblemKind::InvalidField, "`message` must be a text of 1 to 4000 characters, without NUL");
         fits.then_some(message).ok_or_else(refused)
     }
 }
@@ -69,7 +70,13 @@ pub(crate) struct ChatReply {
 }
 
 impl ChatReply {
-    pub(super) fn new(answer: Answer, kind: &'static str, citations: Vec<CitationBody>, conversation_id: ConversationId, message_id: MessageId) -> Self {
+    pub(super) fn new(
+        answer: Answer,
+        kind: &'static str,
+        citations: Vec<CitationBody>,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+    ) -> Self {
         Self {
             answer: answer.text,
             kind,
@@ -78,7 +85,10 @@ impl ChatReply {
             citations,
             conversation_id,
             message_id,
-            usage: Usage { prompt_tokens: answer.usage.prompt_tokens, completion_tokens: answer.usage.completion_tokens },
+            usage: Usage {
+                prompt_tokens: answer.usage.prompt_tokens,
+                completion_tokens: answer.usage.completion_tokens,
+            },
         }
     }
 }

@@ -4,8 +4,8 @@
 //! memory of one. Whatever ends the request, what was stored gets its run.
 
 use axum::Json;
-use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
 use axum::extract::State;
+use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
 use axum::http::StatusCode;
 use docbrain_core::ids::{DocumentId, KnowledgeSourceId, RunId, TenantId};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
@@ -86,7 +86,15 @@ pub(crate) async fn create_documents(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let form = form.map_err(|rejection| Problem::new(ProblemKind::UnsupportedMediaType, rejection.body_text()))?;
-    let upload = Upload { pool, tenant, chatbot: None, source_name: None, source: None, replace_all: false, documents: Vec::new() };
+    let upload = Upload {
+        pool,
+        tenant,
+        chatbot: None,
+        source_name: None,
+        source: None,
+        replace_all: false,
+        documents: Vec::new(),
+    };
     // In a task of its own, which a client that goes away does not end.
     let accepted = tokio::spawn(upload.receive(form)).await.map_err(Problem::internal)??;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
@@ -113,20 +121,22 @@ impl Upload {
         let stored = self.documents.len();
         match read {
             Ok(()) => Ok(Accepted { run_id: run_id.map(|run| run.0), documents: self.documents }),
-            Err(problem) if stored > 0 => Err(problem.also(&format!("the {stored} files before it were stored"))),
+            Err(problem) if stored > 0 => Err(problem.also(&format!("files before it were stored: {stored}"))),
             Err(problem) => Err(problem),
         }
     }
 
     async fn read(&mut self, mut form: Multipart) -> Result<(), Problem> {
-        while let Some(field) = form.next_field().await.map_err(unreadable)? {
+        while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
             match field.name().unwrap_or_default() {
                 "file" => self.store(field).await?,
                 "chatbot" => self.chatbot = Some(self.text(field).await?),
                 "source" => self.source_name = Some(self.text(field).await?),
                 "replace_all" => self.replace_all = flag(&self.text(field).await?)?,
                 other => {
-                    let detail = format!("the form has no field {other:?}; its fields are `chatbot`, `source`, `replace_all` and `file`");
+                    let detail = format!(
+                        "the form has no field {other:?}; its fields are `chatbot`, `source`, `replace_all` and `file`"
+                    );
                     return Err(Problem::new(ProblemKind::InvalidField, detail));
                 }
             }
@@ -141,11 +151,19 @@ impl Upload {
     async fn text(&self, mut field: Field<'_>) -> Result<String, Problem> {
         let name = field.name().unwrap_or_default().to_owned();
         if self.source.is_some() && name != "replace_all" {
-            return Err(Problem::new(ProblemKind::InvalidField, format!("the field `{name}` must come before the first file")));
+            return Err(Problem::new(
+                ProblemKind::InvalidField,
+                format!("the field `{name}` must come before the first file"),
+            ));
         }
         let bytes = limited(&mut field, MAX_FIELD_BYTES).await?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains('\0'));
-        text.ok_or_else(|| Problem::new(ProblemKind::InvalidField, format!("the field `{name}` is no text of at most {MAX_FIELD_BYTES} bytes")))
+        text.ok_or_else(|| {
+            Problem::new(
+                ProblemKind::InvalidField,
+                format!("the field `{name}` is no text of at most {MAX_FIELD_BYTES} bytes"),
+            )
+        })
     }
 
     async fn store(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
@@ -155,7 +173,9 @@ impl Upload {
         };
         self.source = Some(source);
         let path = path::checked(field.file_name().unwrap_or_default())?;
-        let too_large = || Problem::new(ProblemKind::BodyTooLarge, format!("the file {path:?} is larger than {MAX_FILE_BYTES} bytes"));
+        let too_large = || {
+            Problem::new(ProblemKind::BodyTooLarge, format!("the file {path:?} is larger than {MAX_FILE_BYTES} bytes"))
+        };
         let bytes = limited(&mut field, MAX_FILE_BYTES).await?.ok_or_else(too_large)?;
         let mut tx = TenantTx::begin(&self.pool, self.tenant).await?;
         let put = documents::put(&mut tx, source, &NewDocument { path: &path, url: None, bytes: &bytes }).await?;
@@ -182,10 +202,16 @@ impl Upload {
         };
         tx.commit().await?;
         if of_chatbot.is_some_and(|of_chatbot| !of_chatbot.contains(&source.id)) {
-            return Err(Problem::new(ProblemKind::KnowledgeSourceNotFound, "the chatbot has no knowledge source of that name"));
+            return Err(Problem::new(
+                ProblemKind::KnowledgeSourceNotFound,
+                "the chatbot has no knowledge source of that name",
+            ));
         }
         if source.spec.suspended {
-            return Err(Problem::new(ProblemKind::KnowledgeSourceSuspended, "no file was stored; resume the knowledge source first"));
+            return Err(Problem::new(
+                ProblemKind::KnowledgeSourceSuspended,
+                "no file was stored; resume the knowledge source first",
+            ));
         }
         Ok(source.id)
     }
@@ -223,7 +249,7 @@ fn flag(text: &str) -> Result<bool, Problem> {
 /// The bytes of a field; `None` when there are more than `most`.
 async fn limited(field: &mut Field<'_>, most: usize) -> Result<Option<Vec<u8>>, Problem> {
     let mut bytes = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(unreadable)? {
+    while let Some(piece) = field.chunk().await.map_err(|error| unreadable(&error))? {
         if bytes.len() + piece.len() > most {
             return Ok(None);
         }
@@ -232,6 +258,6 @@ async fn limited(field: &mut Field<'_>, most: usize) -> Result<Option<Vec<u8>>, 
     Ok(Some(bytes))
 }
 
-fn unreadable(error: MultipartError) -> Problem {
+fn unreadable(error: &MultipartError) -> Problem {
     Problem::new(ProblemKind::of_status(error.status()), error.body_text())
 }

@@ -22,7 +22,10 @@ pub(super) fn checked(file_name: &str) -> Result<String, Problem> {
         return Ok(path);
     };
     let shown: String = file_name.chars().take(80).collect();
-    Err(Problem::new(ProblemKind::InvalidPath, format!("the file name {shown:?} {wrong}; use a relative path such as `guide/install.md`")))
+    Err(Problem::new(
+        ProblemKind::InvalidPath,
+        format!("the file name {shown:?} {wrong}; use a relative path such as `guide/install.md`"),
+    ))
 }
 
 #[cfg(test)]
@@ -31,9 +34,13 @@ mod tests {
 
     #[test]
     fn paths_within_the_source_pass() {
-        for (given, stored) in
-            [("a.md", "a.md"), ("./guide/a b.md", "guide/a b.md"), ("guide\\a.md", "guide/a.md"), ("ü/…/x.pdf", "ü/…/x.pdf"), ("..a/b..", "..a/b..")]
-        {
+        for (given, stored) in [
+            ("a.md", "a.md"),
+            ("./guide/a b.md", "guide/a b.md"),
+            ("guide\\a.md", "guide/a.md"),
+            ("ü/…/x.pdf", "ü/…/x.pdf"),
+            ("..a/b..", "..a/b.."),
+        ] {
             assert_eq!(checked(given).unwrap(), stored);
         }
     }
@@ -41,7 +48,20 @@ mod tests {
     #[test]
     fn others_are_refused_with_their_name() {
         let long = "x".repeat(513);
-        for given in ["", "/etc/passwd", "../a", "a/../../b", "a//b", "a/.", "C:\\a.md", "a\nb", "a\0b", "..", "\\\\host\\a", long.as_str()] {
+        for given in [
+            "",
+            "/etc/passwd",
+            "../a",
+            "a/../../b",
+            "a//b",
+            "a/.",
+            "C:\\a.md",
+            "a\nb",
+            "a\0b",
+            "..",
+            "\\\\host\\a",
+            long.as_str(),
+        ] {
             assert_eq!(checked(given).unwrap_err().kind, ProblemKind::InvalidPath, "{given:?}");
         }
     }
