@@ -115,16 +115,25 @@ pub async fn eval(arguments: &InstallationArguments, eval: &EvalArguments) -> an
         show::json(&results);
         return Ok(());
     }
-    show::line(&format!("{:8} {:>8} {:>10} {:>11} {:>7} {:>8} {:>8}", "arms", "nDCG@10", "recall@10", "recall@100", "MRR@10", "p50 ms", "p95 ms"));
+    show::line(&format!(
+        "{:8} {:>8} {:>10} {:>11} {:>7} {:>8} {:>8}",
+        "arms", "nDCG@10", "recall@10", "recall@100", "MRR@10", "p50 ms", "p95 ms"
+    ));
     for ArmResult { arms, measures, milliseconds_per_query_p50: p50, milliseconds_per_query_p95: p95 } in &results {
         let Measures { ndcg_at_10, recall_at_10, recall_at_100, mrr_at_10 } = measures;
-        show::line(&format!("{arms:8} {ndcg_at_10:8.3} {recall_at_10:10.3} {recall_at_100:11.3} {mrr_at_10:7.3} {p50:8.1} {p95:8.1}"));
+        show::line(&format!(
+            "{arms:8} {ndcg_at_10:8.3} {recall_at_10:10.3} {recall_at_100:11.3} {mrr_at_10:7.3} {p50:8.1} {p95:8.1}"
+        ));
     }
     Ok(())
 }
 
 /// The corpus as documents of a tenant of its own; what is indexed already stays.
-async fn index(installation: &Installation, eval: &EvalArguments, corpus: &[CorpusLine]) -> anyhow::Result<(TenantId, ChatbotRow)> {
+async fn index(
+    installation: &Installation,
+    eval: &EvalArguments,
+    corpus: &[CorpusLine],
+) -> anyhow::Result<(TenantId, ChatbotRow)> {
     let folder = eval.beir.canonicalize()?;
     let name: String = folder
         .file_name()
@@ -185,7 +194,9 @@ fn lines<T: for<'a> Deserialize<'a>>(path: &Path) -> anyhow::Result<Vec<T>> {
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), number + 1)))
+        .map(|(number, line)| {
+            serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), number + 1))
+        })
         .collect()
 }
 
@@ -198,7 +209,8 @@ fn judgements(path: &Path) -> anyhow::Result<HashMap<String, HashMap<String, u32
         let [query, document, grade] = columns[..] else {
             anyhow::bail!("{}, line {}: three columns are wanted: query, document, grade", path.display(), number + 1);
         };
-        let grade: u32 = grade.trim().parse().with_context(|| format!("{}, line {}: the grade", path.display(), number + 1))?;
+        let grade: u32 =
+            grade.trim().parse().with_context(|| format!("{}, line {}: the grade", path.display(), number + 1))?;
         if grade > 0 {
             judgements.entry(query.to_owned()).or_default().insert(document.to_owned(), grade);
         }

@@ -55,7 +55,8 @@ impl Home {
         if !path.exists() {
             let secret = hex::encode(rand::random::<[u8; 32]>());
             let temporary = path.with_extension(format!("{}", std::process::id()));
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(secret.as_bytes())?;
             file.sync_all()?;
             // Two processes may be here; the first one's secret stays.

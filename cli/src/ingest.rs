@@ -104,7 +104,11 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<Found>) -> anyhow::Result<()
     Ok(())
 }
 
-async fn target(installation: &Installation, tenant: TenantId, ingest: &IngestArguments) -> anyhow::Result<KnowledgeSourceId> {
+async fn target(
+    installation: &Installation,
+    tenant: TenantId,
+    ingest: &IngestArguments,
+) -> anyhow::Result<KnowledgeSourceId> {
     let mut tx = TenantTx::begin(&installation.api, tenant).await?;
     if let Some(name) = &ingest.source {
         return Ok(sources::by_name(&mut tx, name).await.with_context(|| format!("knowledge source {name:?}"))?.id);
@@ -114,7 +118,10 @@ async fn target(installation: &Installation, tenant: TenantId, ingest: &IngestAr
         .with_context(|| format!("chatbot {:?}", ingest.chatbot))?;
     match chatbot.sources[..] {
         [source] => Ok(source),
-        [] => bail!("chatbot {:?} has no knowledge source: name one in its spec.knowledgeSources and apply it", ingest.chatbot),
+        [] => bail!(
+            "chatbot {:?} has no knowledge source: name one in its spec.knowledgeSources and apply it",
+            ingest.chatbot
+        ),
         _ => bail!("chatbot {:?} has several knowledge sources: choose one with --source", ingest.chatbot),
     }
 }
@@ -134,12 +141,19 @@ async fn store(
     for found in files {
         let size = fs::metadata(&found.file)?.len();
         if size > MAX_ORIGINAL_BYTES as u64 {
-            bail!("{} has {} MB; a document may have at most {} MB", found.file.display(), size >> 20, MAX_ORIGINAL_BYTES >> 20);
+            bail!(
+                "{} has {} MB; a document may have at most {} MB",
+                found.file.display(),
+                size >> 20,
+                MAX_ORIGINAL_BYTES >> 20
+            );
         }
         let bytes = fs::read(&found.file).with_context(|| format!("cannot read {}", found.file.display()))?;
         let url = ingest.base_url.as_ref().map(|base| format!("{}/{}", base.trim_end_matches('/'), found.path));
         let mut tx = TenantTx::begin(&installation.api, tenant).await?;
-        let put = documents::put(&mut tx, source, &NewDocument { path: &found.path, url: url.as_deref(), bytes: &bytes }).await?;
+        let put =
+            documents::put(&mut tx, source, &NewDocument { path: &found.path, url: url.as_deref(), bytes: &bytes })
+                .await?;
         tx.commit().await?;
         kept.push(Put::id(put));
         bar.inc(1);
@@ -176,7 +190,9 @@ pub async fn carry_out(installation: &Installation, tenant: TenantId, run: RunId
         }
         ended = process.try_wait()?.or(ended);
         match ended {
-            Some(status) if !status.success() => bail!("the ingestion process ended early ({status}); run the command again to go on"),
+            Some(status) if !status.success() => {
+                bail!("the ingestion process ended early ({status}); run the command again to go on")
+            }
             // The process found the run in other hands; it is carried out there.
             _ => {}
         }

@@ -118,7 +118,9 @@ impl Installation {
         let role_secret = home.secret("roles")?;
         roles::ensure(&owner, Login::Api, &role_secret).await?;
         let api_url = roles::url(owner_url.expose_secret(), Login::Api, &role_secret)?;
-        let api = store::connect(api_url.expose_secret(), 16).await.context("cannot log in to the database as docbrain_api")?;
+        let api = store::connect(api_url.expose_secret(), 16)
+            .await
+            .context("cannot log in to the database as docbrain_api")?;
         let (embedding, chat) = (arguments.embedding(), arguments.chat());
         Ok(Self { home, owner, api, embedding, chat, owner_url, role_secret, postgres })
     }
@@ -141,7 +143,9 @@ impl Installation {
                 let mut names = store::tenants::names(&self.api).await?;
                 match names.len() {
                     1 => names.remove(0),
-                    0 => anyhow::bail!("there is no tenant yet: `docbrain up` adds a demo, `docbrain apply -f` your own"),
+                    0 => {
+                        anyhow::bail!("there is no tenant yet: `docbrain up` adds a demo, `docbrain apply -f` your own")
+                    }
                     _ => anyhow::bail!("there are several tenants; name one with --tenant: {}", names.join(", ")),
                 }
             }

@@ -120,7 +120,13 @@ async fn attend(mut child: Child, stop: CancellationToken) -> anyhow::Result<Exi
 }
 
 /// After a process: its run ended, or it goes on at once, or it has failed too often.
-async fn settle(owner: &Pool, tenant: TenantId, run: RunId, status: &anyhow::Result<ExitStatus>, bad_ends: u32) -> anyhow::Result<()> {
+async fn settle(
+    owner: &Pool,
+    tenant: TenantId,
+    run: RunId,
+    status: &anyhow::Result<ExitStatus>,
+    bad_ends: u32,
+) -> anyhow::Result<()> {
     let mut tx = TenantTx::begin(owner, tenant).await?;
     let row = runs::get(&mut tx, run).await?;
     if row.state.has_ended() {
@@ -131,7 +137,12 @@ async fn settle(owner: &Pool, tenant: TenantId, run: RunId, status: &anyhow::Res
     }
     if bad_ends >= MAX_BAD_ENDS {
         let ended = status.as_ref().map_or_else(|error| format!("{error:#}"), ToString::to_string);
-        runs::fail(&mut tx, run, &format!("the ingestion process ended {bad_ends} times before it was done (last: {ended})")).await?;
+        runs::fail(
+            &mut tx,
+            run,
+            &format!("the ingestion process ended {bad_ends} times before it was done (last: {ended})"),
+        )
+        .await?;
     } else if !matches!(status, Ok(status) if status.success()) {
         // A good end without an end of the run: another process holds the lease.
         runs::expire(&mut tx, run).await?;

@@ -143,7 +143,11 @@ fn pid_of(folder: &Path) -> Option<i32> {
 async fn initialise(folder: &Path, binaries: &Path, password: &SecretString) -> anyhow::Result<()> {
     let initdb = binaries.join("bin/initdb");
     if !initdb.exists() {
-        bail!("there is no PostgreSQL in {}: `make up` prepares one, or set {} to a server of yours", binaries.display(), env::DATABASE_URL);
+        bail!(
+            "there is no PostgreSQL in {}: `make up` prepares one, or set {} to a server of yours",
+            binaries.display(),
+            env::DATABASE_URL
+        );
     }
     fs::create_dir_all(folder.join("socket"))?;
     // A killed initialisation leaves a folder without meaning; only a complete one gets the name `data`.
@@ -159,7 +163,13 @@ async fn initialise(folder: &Path, binaries: &Path, password: &SecretString) -> 
         }
     }
     let output = unprivileged(&initdb)
-        .args(["--locale=C.UTF-8", "--encoding=UTF8", "--username=postgres", "--auth=scram-sha-256", "--no-instructions"])
+        .args([
+            "--locale=C.UTF-8",
+            "--encoding=UTF8",
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            "--no-instructions",
+        ])
         .arg(format!("--pwfile={}", password_file.display()))
         .arg(format!("--pgdata={}", fresh.display()))
         .output()
@@ -178,7 +188,13 @@ fn spawn(folder: &Path, binaries: &Path, durability: Durability) -> anyhow::Resu
     let mut command = unprivileged(&binaries.join("bin/postgres"));
     command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder.join("socket"));
     // Small enough for any machine; parallel index builds want the maintenance memory.
-    let mut settings = vec!["listen_addresses=", "max_connections=200", "shared_buffers=128MB", "maintenance_work_mem=128MB", "jit=off"];
+    let mut settings = vec![
+        "listen_addresses=",
+        "max_connections=200",
+        "shared_buffers=128MB",
+        "maintenance_work_mem=128MB",
+        "jit=off",
+    ];
     if durability == Durability::Throwaway {
         settings.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"]);
     }

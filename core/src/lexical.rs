@@ -61,8 +61,7 @@ pub fn terms(text: &str, language: Language) -> BTreeMap<Term, u32> {
 /// The terms of a question, in any of the languages its documents are written in.
 pub fn question_terms(text: &str, languages: &[Language]) -> Vec<Term> {
     let languages: &[Language] = if languages.is_empty() { &[Language::English] } else { languages };
-    let found: HashSet<Term> =
-        languages.iter().flat_map(|&language| terms(text, language).into_keys()).collect();
+    let found: HashSet<Term> = languages.iter().flat_map(|&language| terms(text, language).into_keys()).collect();
     let mut sorted: Vec<Term> = found.into_iter().collect();
     sorted.sort_unstable();
     sorted

@@ -51,7 +51,8 @@ impl EmbeddingChoice {
             }
             Self::Remote(endpoint) => {
                 let embedder =
-                    OpenAiEmbedder::connect(&endpoint.base_url, endpoint.api_key.clone(), &endpoint.model, None).await?;
+                    OpenAiEmbedder::connect(&endpoint.base_url, endpoint.api_key.clone(), &endpoint.model, None)
+                        .await?;
                 Ok(OpenedEmbedder { embedder: Arc::new(embedder), tokenizer: None })
             }
         }

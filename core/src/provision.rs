@@ -68,7 +68,8 @@ impl Provisioner {
             }
             Resource::Chatbot(chatbot) => {
                 let mut tx = self.begin(resource.namespace()).await?;
-                let (_, changed) = store::chatbots::put(&mut tx, name_of(&chatbot.metadata.name), &chatbot.spec).await?;
+                let (_, changed) =
+                    store::chatbots::put(&mut tx, name_of(&chatbot.metadata.name), &chatbot.spec).await?;
                 tx.commit().await?;
                 changed
             }
@@ -110,7 +111,9 @@ impl Provisioner {
         let name = name_of(&tenant.metadata.name);
         if tenant.spec.namespace.as_deref().is_some_and(|namespace| namespace != name) {
             return Err(ProvisionError::Immutable {
-                message: format!("tenant {name:?}: on one machine a tenant's namespace is its name; leave spec.namespace out"),
+                message: format!(
+                    "tenant {name:?}: on one machine a tenant's namespace is its name; leave spec.namespace out"
+                ),
             });
         }
         let id = store::tenants::named(&self.owner, name).await?.unwrap_or_else(TenantId::new);

@@ -93,7 +93,12 @@ pub enum RetrieveError {
 }
 
 /// The best passages for a question, best first, without near-duplicates.
-pub async fn passages(pool: &Pool, embedder: &dyn Embedder, question: &str, scope: &Scope<'_>) -> Result<Vec<Passage>, RetrieveError> {
+pub async fn passages(
+    pool: &Pool,
+    embedder: &dyn Embedder,
+    question: &str,
+    scope: &Scope<'_>,
+) -> Result<Vec<Passage>, RetrieveError> {
     if scope.generations.is_empty() {
         return Ok(Vec::new());
     }
@@ -166,7 +171,8 @@ fn alike(a: &HashSet<u64>, b: &HashSet<u64>) -> bool {
 /// Hashes of every run of four words.
 fn shingles(text: &str) -> HashSet<u64> {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let words: Vec<String> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let words: Vec<String> =
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     words
         .windows(4.min(words.len()).max(1))
         .map(|run| {
@@ -203,7 +209,11 @@ mod tests {
         let text = "The EXPIRE command sets a timeout on a key, and after the timeout the key is deleted.";
         let first = passage(DocumentId::new(), 0..80, text);
         let copy = passage(DocumentId::new(), 40..120, &format!("{text} Really."));
-        let other = passage(DocumentId::new(), 0..80, "The PERSIST command removes the timeout of a key, so that it stays for good.");
+        let other = passage(
+            DocumentId::new(),
+            0..80,
+            "The PERSIST command removes the timeout of a key, so that it stays for good.",
+        );
         let kept = without_duplicates(vec![first.clone(), copy, other.clone()], 3);
         assert_eq!(kept, [first, other]);
     }
@@ -219,7 +229,8 @@ mod tests {
 
     #[test]
     fn no_more_than_asked_for_come_back() {
-        let passages = (0..5).map(|n| passage(DocumentId::new(), 0..9, &format!("passage number {n} {n} {n}"))).collect();
+        let passages =
+            (0..5).map(|n| passage(DocumentId::new(), 0..9, &format!("passage number {n} {n} {n}"))).collect();
         assert_eq!(without_duplicates(passages, 2).len(), 2);
     }
 }

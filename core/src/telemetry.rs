@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -72,7 +74,8 @@ pub struct Metrics {
 }
 
 /// From half a millisecond to eight seconds.
-const SECONDS: [f64; 15] = [0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
+const SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 
 /// The process's metrics.
 pub fn metrics() -> &'static Metrics {
@@ -105,9 +108,17 @@ impl Metrics {
         };
         Ok(Self {
             chat_seconds: histograms("docbrain_chat_seconds", "Time of a chat request", &["kind"])?,
-            question_embedding_seconds: histogram("docbrain_question_embedding_seconds", "Time to embed a question", &SECONDS)?,
+            question_embedding_seconds: histogram(
+                "docbrain_question_embedding_seconds",
+                "Time to embed a question",
+                &SECONDS,
+            )?,
             search_seconds: histogram("docbrain_search_seconds", "Time of the hybrid search in Postgres", &SECONDS)?,
-            first_token_seconds: histogram("docbrain_first_token_seconds", "Time until the model's first token", &SECONDS)?,
+            first_token_seconds: histogram(
+                "docbrain_first_token_seconds",
+                "Time until the model's first token",
+                &SECONDS,
+            )?,
             tokens_total: counters("docbrain_tokens_total", "Tokens by direction", &["direction"])?,
             unanswered_total: counter("docbrain_unanswered_total", "Questions the documents held no answer to")?,
             uploads_total: counter("docbrain_uploads_total", "Documents stored by upload")?,

@@ -3,7 +3,6 @@
 //! The same types describe a resource to Kubernetes (`kubectl apply`) and to one machine (`docbrain apply`), and the
 //! same rules judge it: [`manifest::read`] checks a manifest against the schema and the CEL rules of the generated CRDs.
 
-
 pub mod manifest;
 pub mod resources;
 

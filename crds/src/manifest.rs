@@ -47,9 +47,13 @@ impl Resource {
 pub enum ManifestError {
     #[error("{detail}")]
     Yaml { detail: String },
-    #[error("document {document}: `{field}` is missing; a resource begins with apiVersion: {API_VERSION}, kind and metadata.name")]
+    #[error(
+        "document {document}: `{field}` is missing; a resource begins with apiVersion: {API_VERSION}, kind and metadata.name"
+    )]
     Incomplete { document: usize, field: &'static str },
-    #[error("document {document}: {api_version}/{kind} is not a resource of DocBrain; known are Tenant, Chatbot and KnowledgeSource of {API_VERSION}")]
+    #[error(
+        "document {document}: {api_version}/{kind} is not a resource of DocBrain; known are Tenant, Chatbot and KnowledgeSource of {API_VERSION}"
+    )]
     UnknownKind { document: usize, api_version: String, kind: String },
     #[error("document {document}: {kind} {name:?} is refused:\n{}", problems.iter().map(|p| format!("  {p}")).collect::<Vec<_>>().join("\n"))]
     Refused { document: usize, kind: String, name: String, problems: Vec<String> },
@@ -79,7 +83,9 @@ fn resource(document: usize, value: Value) -> Result<Resource, ManifestError> {
         match kind.as_str() {
             "Tenant" => return check.typed(value, Tenant::validate_cel).map(Resource::Tenant),
             "Chatbot" => return check.typed(value, Chatbot::validate_cel).map(Resource::Chatbot),
-            "KnowledgeSource" => return check.typed(value, KnowledgeSource::validate_cel).map(Resource::KnowledgeSource),
+            "KnowledgeSource" => {
+                return check.typed(value, KnowledgeSource::validate_cel).map(Resource::KnowledgeSource);
+            }
             _ => {}
         }
     }
@@ -191,7 +197,9 @@ fn bad_names(kind: &str, value: &Value) -> Vec<String> {
             && ends_well(name.chars().next_back())
             && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if !well_formed {
-            problems.push(format!("metadata.{field}: {name:?} is not a name of lower-case letters, digits and inner hyphens (at most 63)"));
+            problems.push(format!(
+                "metadata.{field}: {name:?} is not a name of lower-case letters, digits and inner hyphens (at most 63)"
+            ));
         }
     };
     check("name");

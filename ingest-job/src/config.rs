@@ -54,7 +54,9 @@ impl RunArguments {
                 api_key: embedding_api_key.clone(),
             })),
             (None, Some(folder)) => Ok(EmbeddingChoice::BuiltIn(folder.clone())),
-            (None, None) => anyhow::bail!("no embedding model is configured: set {} or {}", env::MODEL_DIR, env::EMBEDDING_BASE_URL),
+            (None, None) => {
+                anyhow::bail!("no embedding model is configured: set {} or {}", env::MODEL_DIR, env::EMBEDDING_BASE_URL)
+            }
         }
     }
 }

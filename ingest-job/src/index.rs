@@ -44,7 +44,9 @@ impl Rejection {
     pub fn ends_the_process(attempts: i32) -> Self {
         Self {
             code: "ends_the_process",
-            detail: format!("indexing this file ended the ingestion process {attempts} times; split or simplify it and upload it again"),
+            detail: format!(
+                "indexing this file ended the ingestion process {attempts} times; split or simplify it and upload it again"
+            ),
         }
     }
 }
@@ -62,7 +64,9 @@ impl Indexer {
     pub fn new(model: OpenedEmbedder, program: PathBuf, workers: usize) -> Self {
         Self {
             embedder: model.embedder,
-            counter: model.tokenizer.map_or_else(TokenCounter::approximate, |tokenizer| TokenCounter::exact(&tokenizer)),
+            counter: model
+                .tokenizer
+                .map_or_else(TokenCounter::approximate, |tokenizer| TokenCounter::exact(&tokenizer)),
             sandboxes: Mutex::new((0..workers).map(|_| Sandbox::new(program.clone(), Limits::default())).collect()),
             vacancies: Semaphore::new(workers),
         }
@@ -75,7 +79,12 @@ impl Indexer {
 
     /// Parses, splits and embeds one document. The outer error is the model's or the installation's: no document can be
     /// indexed now.
-    pub async fn index(&self, path: &str, bytes: &[u8], chunking: &Chunking) -> anyhow::Result<Result<Indexed, Rejection>> {
+    pub async fn index(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        chunking: &Chunking,
+    ) -> anyhow::Result<Result<Indexed, Rejection>> {
         let parsed = match self.parse(path, bytes).await {
             Ok(parsed) => parsed,
             Err(failure @ ParseFailure::NotStarted { .. }) => return Err(failure.into()),
@@ -88,7 +97,10 @@ impl Indexer {
             .unwrap_or_else(|| path.rsplit('/').next().unwrap_or(path).to_owned());
         let cut = self.cut(&title, &parsed, chunking).await?;
         if cut.len() > MAX_CHUNKS {
-            let detail = format!("this file makes {} chunks, more than the {MAX_CHUNKS} one document may have; split it", cut.len());
+            let detail = format!(
+                "this file makes {} chunks, more than the {MAX_CHUNKS} one document may have; split it",
+                cut.len()
+            );
             return Ok(Err(Rejection { code: "too_many_chunks", detail }));
         }
         let texts: Vec<String> = cut.iter().map(|chunk| chunk.embedding_text.clone()).collect();

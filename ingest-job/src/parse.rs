@@ -55,7 +55,9 @@ pub enum ParseError {
         found: String,
     },
     /// The name promises one format, the bytes are another.
-    #[error("the name says {expected}, but the content is {found}; check that this is the right file and give it its true extension")]
+    #[error(
+        "the name says {expected}, but the content is {found}; check that this is the right file and give it its true extension"
+    )]
     Mismatch {
         /// What the extension promises.
         expected: Format,
@@ -88,7 +90,9 @@ pub enum ParseError {
         limit_bytes: u64,
     },
     /// Structure beyond what any person writes: nesting, or the size of one table.
-    #[error("the {format} is too complex to be read without losing text; make its tables smaller and its nesting flatter, or split it")]
+    #[error(
+        "the {format} is too complex to be read without losing text; make its tables smaller and its nesting flatter, or split it"
+    )]
     TooComplex {
         /// The format it was read as.
         format: Format,
@@ -170,7 +174,9 @@ fn tidy_title(title: &str) -> Option<String> {
 fn is_placeholder(title: &str) -> bool {
     let title = title.to_ascii_lowercase();
     let ends = [".doc", ".docx", ".dvi", ".indd", ".odt", ".ppt", ".pptx", ".tex", ".xls", ".xlsx"];
-    title.starts_with("microsoft word - ") || title.starts_with("untitled") || ends.iter().any(|end| title.ends_with(end))
+    title.starts_with("microsoft word - ")
+        || title.starts_with("untitled")
+        || ends.iter().any(|end| title.ends_with(end))
 }
 
 fn file_stem(name: &str) -> Option<String> {

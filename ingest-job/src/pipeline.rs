@@ -109,7 +109,13 @@ impl Pipeline {
         self.finish(lease, source, generation).await
     }
 
-    async fn index(&self, lease: Lease, generation: &GenerationRow, chunking: &Chunking, work: Work) -> anyhow::Result<()> {
+    async fn index(
+        &self,
+        lease: Lease,
+        generation: &GenerationRow,
+        chunking: &Chunking,
+        work: Work,
+    ) -> anyhow::Result<()> {
         let started = Instant::now();
         let mut tx = self.begin().await?;
         let bytes = match documents::original(&mut tx, &work.content_sha256).await {
@@ -139,12 +145,19 @@ impl Pipeline {
         runs::record(&mut tx, lease, &outcome).await?;
         let written = match &result {
             Ok(indexed) => {
-                let reading = Reading { title: &indexed.title, language: indexed.language.code(), pages: indexed.pages };
+                let reading =
+                    Reading { title: &indexed.title, language: indexed.language.code(), pages: indexed.pages };
                 chunks::replace(&mut tx, generation, work.id, &work.content_sha256, &reading, &indexed.chunks).await?
             }
             Err(rejection) => {
-                tracing::warn!(document.path = work.path, code = rejection.code, reason = rejection.detail, "document failed");
-                chunks::fail(&mut tx, generation, work.id, &work.content_sha256, rejection.code, &rejection.detail).await?
+                tracing::warn!(
+                    document.path = work.path,
+                    code = rejection.code,
+                    reason = rejection.detail,
+                    "document failed"
+                );
+                chunks::fail(&mut tx, generation, work.id, &work.content_sha256, rejection.code, &rejection.detail)
+                    .await?
             }
         };
         if written {
@@ -206,4 +219,3 @@ impl Pipeline {
         TenantTx::begin(&self.pool, self.tenant).await
     }
 }
-

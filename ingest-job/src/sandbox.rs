@@ -75,7 +75,12 @@ impl Sandbox {
         }
     }
 
-    async fn parse_with(&mut self, engine: PdfEngine, name: &str, bytes: &[u8]) -> Result<ParsedDocument, ParseFailure> {
+    async fn parse_with(
+        &mut self,
+        engine: PdfEngine,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<ParsedDocument, ParseFailure> {
         // Taken out for the exchange: a worker whose exchange did not end well is never used again.
         let idle = self.worker.take().and_then(|mut worker| worker.is_alive().then_some(worker));
         let mut worker = idle.map_or_else(|| Worker::start(&self.program, &self.limits.worker), Ok)?;

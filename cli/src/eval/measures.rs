@@ -27,11 +27,8 @@ impl Ranking {
     /// Ranks documents by their first appearance, down to `depth`.
     pub fn of<'a>(found: impl Iterator<Item = &'a str>, relevant: &HashMap<String, u32>, depth: usize) -> Self {
         let mut seen = HashSet::new();
-        let grades = found
-            .filter(|&id| seen.insert(id))
-            .take(depth)
-            .map(|id| relevant.get(id).copied().unwrap_or(0))
-            .collect();
+        let grades =
+            found.filter(|&id| seen.insert(id)).take(depth).map(|id| relevant.get(id).copied().unwrap_or(0)).collect();
         let mut ideal: Vec<u32> = relevant.values().copied().collect();
         ideal.sort_unstable_by(|a, b| b.cmp(a));
         Self { grades, ideal }

@@ -19,7 +19,8 @@ impl Machine {
             println!("skipped: DOCBRAIN_HOME names no folder with prepared tools; `make test` sees to it");
             return None;
         };
-        let home = tempfile::Builder::new().prefix("docbrain-").permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
+        let home =
+            tempfile::Builder::new().prefix("docbrain-").permissions(Permissions::from_mode(0o755)).tempdir().unwrap();
         symlink(tools, home.path().join("tools")).unwrap();
         Some(Self { home })
     }

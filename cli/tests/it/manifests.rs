@@ -25,7 +25,12 @@ fn a_mistake_is_refused_with_its_place_before_anything_is_written() {
     let output = machine.run(&["apply", "-f", file.to_str().unwrap()]);
     assert!(!output.status.success());
     let message = stderr(&output);
-    assert!(message.contains("wrong.yaml") && message.contains("document 2") && message.contains("spec.displayname: unknown field"), "{message}");
+    assert!(
+        message.contains("wrong.yaml")
+            && message.contains("document 2")
+            && message.contains("spec.displayname: unknown field"),
+        "{message}"
+    );
     let output = machine.run(&["ask", "anything"]);
     assert!(stderr(&output).contains("there is no tenant yet"), "{}", stderr(&output));
 }

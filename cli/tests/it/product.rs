@@ -85,12 +85,14 @@ async fn from_the_first_start_to_a_cited_answer_and_a_clean_stop() {
     assert_eq!((reply["answerable"].as_bool(), reply["kind"].as_str()), (Some(true), Some("extractive")), "{reply}");
     assert!(reply["citations"][0]["path"].as_str().unwrap().ends_with(".md"), "{reply}");
 
-    let lamp = "# Lamp L-17\n\n## Changing the bulb\n\nPull the green lever, then turn the bulb of the L-17 to the left.\n";
+    let lamp =
+        "# Lamp L-17\n\n## Changing the bulb\n\nPull the green lever, then turn the bulb of the L-17 to the left.\n";
     let form = Form::new()
         .text("chatbot", "demo")
         .part("file", Part::bytes(lamp.as_bytes()).file_name("manuals/lamp.md"))
         .part("file", Part::bytes(&b""[..]).file_name("empty.md"));
-    let accepted = up.client.post(format!("{}/document/ingest", up.url)).bearer_auth(TOKEN).multipart(form).send().await.unwrap();
+    let accepted =
+        up.client.post(format!("{}/document/ingest", up.url)).bearer_auth(TOKEN).multipart(form).send().await.unwrap();
     assert_eq!(accepted.status(), StatusCode::ACCEPTED);
     let accepted: Value = accepted.json().await.unwrap();
     let list = up.until_indexed(4).await;
@@ -103,7 +105,11 @@ async fn from_the_first_start_to_a_cited_answer_and_a_clean_stop() {
     assert_eq!(reply["citations"][0]["path"], "manuals/lamp.md");
 
     let reply = up.chat("Who won the chess championship of 1972 in Reykjavik?").await;
-    assert_eq!((reply["answerable"].as_bool(), reply["citations"].as_array().map(Vec::len)), (Some(false), Some(0)), "{reply}");
+    assert_eq!(
+        (reply["answerable"].as_bool(), reply["citations"].as_array().map(Vec::len)),
+        (Some(false), Some(0)),
+        "{reply}"
+    );
 
     // A hand tool beside the running server.
     let told = stdout(&machine.run(&["ask", "How do I change the bulb of lamp L-17?"]));
@@ -131,7 +137,11 @@ fn ingest_mirrors_a_folder_and_reports_failures() {
     let docs = second.parent().unwrap().parent().unwrap().to_str().unwrap();
     let output = machine.run(&["ingest", docs, "--json"]);
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!((report["documents"]["indexed"].as_u64(), report["documents"]["failed"].as_u64()), (Some(2), Some(1)), "{report}");
+    assert_eq!(
+        (report["documents"]["indexed"].as_u64(), report["documents"]["failed"].as_u64()),
+        (Some(2), Some(1)),
+        "{report}"
+    );
     assert_eq!(report["failures"][0]["path"], "broken.pdf");
 
     std::fs::remove_file(second).unwrap();
@@ -148,8 +158,13 @@ fn ingest_mirrors_a_folder_and_reports_failures() {
 #[test]
 fn a_small_data_set_is_measured_in_all_arms() {
     let Some(machine) = Machine::new() else { return };
-    let corpus = [("d1", "Pumps", "The pump is started with the red button."), ("d2", "Valves", "A valve closes after ten minutes."), ("d3", "Lamps", "Bulbs are turned to the left.")];
-    let lines: Vec<String> = corpus.iter().map(|(id, title, text)| json!({ "_id": id, "title": title, "text": text }).to_string()).collect();
+    let corpus = [
+        ("d1", "Pumps", "The pump is started with the red button."),
+        ("d2", "Valves", "A valve closes after ten minutes."),
+        ("d3", "Lamps", "Bulbs are turned to the left."),
+    ];
+    let lines: Vec<String> =
+        corpus.iter().map(|(id, title, text)| json!({ "_id": id, "title": title, "text": text }).to_string()).collect();
     let path = machine.write("beir/corpus.jsonl", &lines.join("\n"));
     machine.write("beir/queries.jsonl", &json!({ "_id": "q1", "text": "how to start a pump" }).to_string());
     machine.write("beir/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\n");

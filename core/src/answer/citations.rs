@@ -46,10 +46,7 @@ pub(super) struct Cited {
 impl CitationRewriter {
     /// For an answer from these passages, numbered from 1.
     pub(super) fn new(passages: &[Passage]) -> Self {
-        let same = |a: &Passage, b: &Passage| {
-            (a.document_id, &a.heading_path, a.pages) == (b.document_id, &b.heading_path, b.pages)
-        };
-        let first = |p: &Passage| passages.iter().position(|other| same(p, other));
+        let first = |p: &Passage| passages.iter().position(|other| same_source(p, other));
         Self {
             sources: passages.iter().filter_map(first).collect(),
             cited: Vec::new(),
@@ -171,6 +168,11 @@ impl CitationRewriter {
         });
         index + 1
     }
+}
+
+/// Whether two passages are one source to a visitor: the same section on the same pages.
+pub(super) fn same_source(a: &Passage, b: &Passage) -> bool {
+    (a.document_id, &a.heading_path, a.pages) == (b.document_id, &b.heading_path, b.pages)
 }
 
 /// The text without any citation.

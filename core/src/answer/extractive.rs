@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Range;
 
+use super::citations::same_source;
 use super::markdown::{Unit, UnitKind, units};
 use super::relevance::{coverage, terms};
 use super::{Answer, AnswerKind, BotProfile, Citation, fallback};
@@ -13,19 +14,22 @@ use crate::lexical::Term;
 use crate::retrieve::Passage;
 
 /// Passages looked at, candidates compared with the question by meaning, and quotes given, at most.
-const PASSAGES: usize = 5;
-const CANDIDATES: usize = 24;
+const PASSAGES: usize = 8;
+const CANDIDATES: usize = 20;
 const QUOTES: usize = 3;
 /// What a quote's score is made of: its meaning, its words, and its passage's retrieval score.
 const MEANING: f32 = 0.5;
 const WORDS: f32 = 0.25;
 const PASSAGE: f32 = 0.25;
+/// What code has ahead of prose when the question asks how to do something.
+const EXAMPLE: f32 = 0.1;
+const HOW: [&str; 7] = ["how", "wie", "comment", "cómo", "como", "come", "hoe"];
 /// A further quote's score must be this share of the best one's.
 const NEAR_THE_BEST: f32 = 0.8;
 /// Two quotes with a cosine above this say the same.
 const SAME_MEANING: f32 = 0.85;
 /// Characters of a candidate that are compared with the question.
-const COMPARED: usize = 400;
+const COMPARED: usize = 300;
 /// A sentence shorter than this (in characters) is quoted with the next one.
 const SHORT: usize = 60;
 /// First words of a sentence that cannot stand without the one before it.
@@ -53,14 +57,18 @@ pub(super) async fn answer(
         return Ok(fallback(bot, TokenUsage::default()));
     }
     let mut texts = vec![question.to_owned()];
-    texts.extend(candidates.iter().map(|(quote, _)| compared(quote, passages, &units)));
+    texts.extend(candidates.iter().map(|(quote, _)| compared(in_place(quote, passages, &units[quote.passage]))));
     let vectors = embedder.embed(&texts).await?;
     let (asked, told) = vectors.split_first().expect("as many vectors as texts");
+    let asks_how = HOW.contains(&first_word(question).as_str());
     let scored: Vec<Scored> = candidates
         .into_iter()
         .zip(told)
         .map(|((quote, words), vector)| Scored {
-            score: MEANING * cosine(asked, vector) + WORDS * words + PASSAGE * passages[quote.passage].score,
+            score: MEANING * cosine(asked, vector)
+                + WORDS * words
+                + PASSAGE * passages[quote.passage].score
+                + if asks_how && units[quote.passage][quote.units.end - 1].is_code() { EXAMPLE } else { 0.0 },
             quote,
             vector,
         })
@@ -85,10 +93,15 @@ fn candidates(question: &BTreeSet<Term>, passages: &[Passage], units: &[Vec<Unit
     let mut all: Vec<(Quote, f32)> = Vec::new();
     for (passage, units) in units.iter().enumerate() {
         for (at, unit) in units.iter().enumerate() {
-            let from = if unit.kind == UnitKind::Block { introduction(units, at) } else { at };
-            let text: String = units[from..=at].iter().flat_map(|unit| [&unit.text, "\n"]).collect();
-            let words = coverage(question, &terms(&text));
-            all.push((Quote { passage, units: from..at + 1 }, words));
+            let from = match unit.kind {
+                UnitKind::Block => introduction(units, at),
+                // It only introduces what follows.
+                UnitKind::Sentence if unit.text.ends_with(':') => continue,
+                UnitKind::Sentence => at,
+            };
+            let quote = Quote { passage, units: from..at + 1 };
+            let words = coverage(question, &terms(&in_place(&quote, passages, units)));
+            all.push((quote, words));
         }
     }
     let promise = |(quote, words): &(Quote, f32)| {
@@ -103,20 +116,37 @@ fn candidates(question: &BTreeSet<Term>, passages: &[Passage], units: &[Vec<Unit
 
 /// Where the sentence that introduces the block at `at` stands, or `at` if nothing does.
 fn introduction(units: &[Unit], at: usize) -> usize {
-    match at.checked_sub(1).map(|before| &units[before]) {
-        Some(before) if before.kind == UnitKind::Sentence && before.paragraph + 1 == units[at].paragraph => at - 1,
-        _ => at,
+    let sentence = |back: usize| {
+        let before = at.checked_sub(back)?;
+        let unit = &units[before];
+        (unit.kind == UnitKind::Sentence && unit.paragraph + back == units[at].paragraph).then_some(before)
+    };
+    match (sentence(1), sentence(2)) {
+        // Between them stands a caption, such as the name of a file.
+        (Some(_), Some(before)) if units[before].text.ends_with(':') => before,
+        (Some(before), _) => before,
+        (None, _) => at,
     }
 }
 
-/// What of a quote is compared with the question: its words under the name of their place.
-fn compared(quote: &Quote, passages: &[Passage], units: &[Vec<Unit>]) -> String {
+/// A quote's words under the name of their place; `units` are those of its passage.
+fn in_place(quote: &Quote, passages: &[Passage], units: &[Unit]) -> String {
     let passage = &passages[quote.passage];
-    let mut text = passage.heading_path.last().unwrap_or(&passage.title).clone();
-    for unit in &units[quote.passage][quote.units.clone()] {
-        let _ = write!(text, "\n{}", unit.text);
+    let mut text = passage.title.clone();
+    let heading = passage.heading_path.last().filter(|heading| **heading != passage.title);
+    for part in heading.into_iter().chain(units[quote.units.clone()].iter().map(|unit| &unit.text)) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{part}");
     }
+    text
+}
+
+fn compared(text: String) -> String {
     text.chars().take(COMPARED).collect()
+}
+
+fn first_word(text: &str) -> String {
+    text.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty()).unwrap_or_default().to_lowercase()
 }
 
 struct Scored<'a> {
@@ -143,19 +173,14 @@ fn choose(mut scored: Vec<Scored>) -> Vec<Quote> {
 fn whole(mut quote: Quote, units: &[Vec<Unit>]) -> Quote {
     let units = &units[quote.passage];
     let first = &units[quote.units.start];
-    let first_word = first.text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase();
-    let leans = LEANING.contains(&first_word.as_str());
+    let leans = LEANING.contains(&first_word(&first.text).as_str());
     if leans && quote.units.start > 0 && units[quote.units.start - 1].paragraph == first.paragraph {
         quote.units.start -= 1;
     }
     let last = &units[quote.units.end - 1];
-    if let Some(next) = units.get(quote.units.end) {
-        let same = next.paragraph == last.paragraph;
-        let introduces = last.text.ends_with(':') && next.kind == UnitKind::Block;
-        let short = same && last.kind == UnitKind::Sentence && last.text.chars().count() < SHORT;
-        if introduces || short {
-            quote.units.end += 1;
-        }
+    let short = last.kind == UnitKind::Sentence && last.text.chars().count() < SHORT;
+    if short && units.get(quote.units.end).is_some_and(|next| next.paragraph == last.paragraph) {
+        quote.units.end += 1;
     }
     quote
 }
@@ -181,16 +206,18 @@ fn in_reading_order(mut quotes: Vec<Quote>, passages: &[Passage]) -> Vec<Quote> 
 
 /// Block quotes, each with its citation.
 fn compose(quotes: Vec<Quote>, passages: &[Passage], units: &[Vec<Unit>]) -> Answer {
-    let mut cited: Vec<usize> = Vec::new();
+    let mut cited: Vec<&Passage> = Vec::new();
     let mut citations = Vec::new();
     let mut parts = Vec::new();
     for quote in quotes {
         let units = &units[quote.passage][quote.units];
         let text = markdown_of(units);
-        let number = cited.iter().position(|passage| *passage == quote.passage).unwrap_or_else(|| {
-            cited.push(quote.passage);
+        let passage = &passages[quote.passage];
+        let known = cited.iter().position(|other| same_source(other, passage));
+        let number = known.unwrap_or_else(|| {
+            cited.push(passage);
             let number = u32::try_from(cited.len()).unwrap_or(u32::MAX);
-            citations.push(Citation::new(number, &passages[quote.passage], &text));
+            citations.push(Citation::new(number, passage, &text));
             cited.len() - 1
         }) + 1;
         let inline = units.last().is_some_and(|last| last.kind == UnitKind::Sentence);

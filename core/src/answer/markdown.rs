@@ -24,31 +24,34 @@ pub(super) enum UnitKind {
     Block,
 }
 
+impl Unit {
+    /// Whether it is a code block.
+    pub(super) fn is_code(&self) -> bool {
+        fence_of(self.text.trim_start()).is_some() || is_indented(&self.text)
+    }
+}
+
 /// The units of a passage, in reading order, without its headings.
 pub(super) fn units(markdown: &str) -> Vec<Unit> {
-    let mut units = Vec::new();
-    for (paragraph, block) in blocks(markdown).into_iter().enumerate() {
-        let mut unit = |kind, text: String| units.push(Unit { kind, text, paragraph });
-        match block {
-            Block::Whole(text) => unit(UnitKind::Block, text),
+    let mut units: Vec<Unit> = Vec::new();
+    for block in blocks(markdown) {
+        let (kind, texts) = match block {
+            Block::Whole(text) => (UnitKind::Block, vec![text]),
+            Block::Prose(text) => (UnitKind::Sentence, sentences(&plain(&text))),
             Block::List(items) => {
                 let items: Vec<String> = items.iter().map(|item| plain(item)).collect();
                 if items.iter().map(String::len).sum::<usize>() <= LONGEST_WHOLE_LIST {
-                    unit(UnitKind::Block, items.join("\n"));
+                    (UnitKind::Block, vec![items.join("\n")])
                 } else {
-                    for sentence in items.iter().flat_map(|item| sentences(without_bullet(item))) {
-                        unit(UnitKind::Sentence, sentence);
-                    }
+                    let cut = items.iter().flat_map(|item| sentences(without_bullet(item)));
+                    (UnitKind::Sentence, cut.collect())
                 }
             }
-            Block::Prose(text) => {
-                for sentence in sentences(&plain(&text)) {
-                    unit(UnitKind::Sentence, sentence);
-                }
-            }
-        }
+        };
+        let paragraph = units.last().map_or(0, |unit| unit.paragraph + 1);
+        let texts = texts.into_iter().filter(|text| text.chars().any(char::is_alphanumeric));
+        units.extend(texts.map(|text| Unit { kind, text, paragraph }));
     }
-    units.retain(|unit| unit.text.chars().any(char::is_alphanumeric));
     units
 }
 
@@ -82,6 +85,12 @@ fn blocks(markdown: &str) -> Vec<Block> {
                 table.push(row);
             }
             blocks.push(Block::Whole(table.join("\n")));
+        } else if is_indented(line) && !matches!(blocks.last(), Some(Block::List(_))) {
+            let mut code = vec![line];
+            while let Some(line) = lines.next_if(|next| is_indented(next) || next.trim().is_empty()) {
+                code.push(line);
+            }
+            blocks.push(Block::Whole(code.join("\n").trim_end().to_owned()));
         } else if start.starts_with('#') || start.is_empty() || is_definition(start) {
             // Headings stand in the citation; link definitions name no text.
         } else if bullet_length(start) > 0 {
@@ -110,6 +119,11 @@ fn blocks(markdown: &str) -> Vec<Block> {
 
 fn fence_of(start: &str) -> Option<&'static str> {
     ["```", "~~~"].into_iter().find(|fence| start.starts_with(fence))
+}
+
+/// Code by indentation.
+fn is_indented(line: &str) -> bool {
+    (line.starts_with("    ") || line.starts_with('\t')) && !line.trim().is_empty()
 }
 
 fn is_definition(start: &str) -> bool {
@@ -281,6 +295,16 @@ mod tests {
                 (UnitKind::Block, "* `NX` -- only new\n* `XX`"),
             ]
         );
+    }
+
+    #[test]
+    fn indented_code_is_code_but_not_inside_a_list() {
+        let found = units(
+            "Add this line:\n\n    replicaof 1.2.3.4 6379\n\n    port 1\n\nDone now.\n\n1. One\n\n    More of it.",
+        );
+        let code: Vec<&str> = found.iter().filter(|unit| unit.is_code()).map(|unit| unit.text.as_str()).collect();
+        assert_eq!(code, ["    replicaof 1.2.3.4 6379\n\n    port 1"]);
+        assert_eq!(found.last().unwrap().text, "More of it.");
     }
 
     #[test]

@@ -286,3 +286,14 @@ async fn without_a_model_sentences_are_quoted() {
     assert!(quoted.values().any(|title| *title == "EXPIRE"), "{quoted:?}");
     assert!(answer.text.lines().all(|line| line.is_empty() || line.starts_with('>')), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn an_example_comes_with_the_sentence_that_introduces_it() {
+    let example = "Redis is fast. To expire a key after ten seconds:\n\n<b>console</b>\n\n```cli\nEXPIRE mykey 10\n```\n\nBye now.";
+    let section = passage("EXPIRE", &["Examples"], example);
+    let again = Passage { text: "A key expires after ten seconds.".into(), ..section.clone() };
+    let asked = question("How do I expire a key after ten seconds?");
+    let answer = run(asked, vec![section, again], BotProfile::default(), None).await.1.unwrap();
+    insta::assert_snapshot!(answer.text, @"");
+    assert_eq!(answer.citations.len(), 1, "one section is one source");
+}

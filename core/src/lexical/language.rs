@@ -49,9 +49,10 @@ impl Language {
         const ENOUGH_BYTES: usize = 8_000;
         let sample = &text[..text.floor_char_boundary(ENOUGH_BYTES)];
         match whatlang::detect(sample) {
-            Some(info) if info.is_reliable() => {
-                LANGUAGES.iter().find(|(_, _, lang)| *lang == info.lang()).map_or(Self::Other, |(language, ..)| *language)
-            }
+            Some(info) if info.is_reliable() => LANGUAGES
+                .iter()
+                .find(|(_, _, lang)| *lang == info.lang())
+                .map_or(Self::Other, |(language, ..)| *language),
             _ => Self::English,
         }
     }
@@ -87,9 +88,18 @@ mod tests {
     #[test]
     fn detects_the_language_of_prose() {
         for (text, language) in [
-            ("The key expires after ten seconds, and the server removes it from memory without any warning.", Language::English),
-            ("Der Schlüssel verfällt nach zehn Sekunden und wird vom Server ohne Warnung aus dem Speicher entfernt.", Language::German),
-            ("La clé expire au bout de dix secondes et le serveur la supprime de la mémoire sans avertissement.", Language::French),
+            (
+                "The key expires after ten seconds, and the server removes it from memory without any warning.",
+                Language::English,
+            ),
+            (
+                "Der Schlüssel verfällt nach zehn Sekunden und wird vom Server ohne Warnung aus dem Speicher entfernt.",
+                Language::German,
+            ),
+            (
+                "La clé expire au bout de dix secondes et le serveur la supprime de la mémoire sans avertissement.",
+                Language::French,
+            ),
             ("鍵は十秒後に期限切れとなり、サーバーは警告なしにそれをメモリから削除します。", Language::Other),
             ("ok", Language::English),
         ] {

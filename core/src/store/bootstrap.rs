@@ -9,14 +9,20 @@ use super::{Error, Pool};
 /// Makes `database`, owned by `owner`, with the extension `vector`. What is there already stays.
 ///
 /// `owner` and `database` are names in lower-case letters and underscores, `password` letters and digits.
-pub async fn create_database(superuser: &Pool, owner: &str, password: &SecretString, database: &str) -> Result<(), Error> {
+pub async fn create_database(
+    superuser: &Pool,
+    owner: &str,
+    password: &SecretString,
+    database: &str,
+) -> Result<(), Error> {
     let password = password.expose_secret();
     for word in [owner, password, database] {
         assert!(word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "a name or password would need quoting");
     }
-    let role_exists = sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, owner)
-        .fetch_one(superuser)
-        .await?;
+    let role_exists =
+        sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, owner)
+            .fetch_one(superuser)
+            .await?;
     if !role_exists {
         execute(superuser, format!("create role {owner} login createrole password '{password}'")).await?;
     }

@@ -117,8 +117,9 @@ pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<(C
 
 /// Deletes a chatbot with its conversations.
 pub async fn delete(tx: &mut TenantTx, id: ChatbotId) -> Result<(), Error> {
-    let deleted =
-        sqlx::query!("delete from chatbots where tenant_id = $1 and id = $2", tx.tenant().0, id.0).execute(&mut **tx).await?;
+    let deleted = sqlx::query!("delete from chatbots where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
+        .execute(&mut **tx)
+        .await?;
     if deleted.rows_affected() == 0 {
         return Err(Error::NotFound { what: "chatbot" });
     }
@@ -153,7 +154,8 @@ pub async fn list(tx: &mut TenantTx) -> Result<Vec<ChatbotSummary>, Error> {
             Ok(ChatbotSummary {
                 id: row.id.into(),
                 name: row.name,
-                spec: serde_json::from_value(row.spec).map_err(|source| Error::Inconsistent { table: "chatbots", source })?,
+                spec: serde_json::from_value(row.spec)
+                    .map_err(|source| Error::Inconsistent { table: "chatbots", source })?,
                 suspended: row.suspended,
             })
         })

@@ -141,15 +141,21 @@ pub async fn fail(
 
 async fn remove(tx: &mut TenantTx, generation: &GenerationRow, document: DocumentId) -> Result<i32, Error> {
     let table = generation.table();
-    let removed = sqlx::query(AssertSqlSafe(format!("delete from {table} where generation_id = $1 and document_id = $2")))
-        .bind(generation.id.0)
-        .bind(document.0)
-        .execute(&mut **tx)
-        .await?;
+    let removed =
+        sqlx::query(AssertSqlSafe(format!("delete from {table} where generation_id = $1 and document_id = $2")))
+            .bind(generation.id.0)
+            .bind(document.0)
+            .execute(&mut **tx)
+            .await?;
     Ok(i32::try_from(removed.rows_affected()).unwrap_or(i32::MAX))
 }
 
-async fn insert(tx: &mut TenantTx, generation: &GenerationRow, document: DocumentId, chunks: &[NewChunk]) -> Result<(), Error> {
+async fn insert(
+    tx: &mut TenantTx,
+    generation: &GenerationRow,
+    document: DocumentId,
+    chunks: &[NewChunk],
+) -> Result<(), Error> {
     /// Postgres takes 65,535 parameters in a statement; a chunk has fifteen.
     const ROWS_PER_STATEMENT: usize = 1_000;
     let tenant = tx.tenant();

@@ -15,7 +15,12 @@ pub struct MessageRow {
 }
 
 /// The last `limit` messages of a conversation with this chatbot, oldest first.
-pub async fn history(tx: &mut TenantTx, chatbot: ChatbotId, conversation: ConversationId, limit: u32) -> Result<Vec<MessageRow>, Error> {
+pub async fn history(
+    tx: &mut TenantTx,
+    chatbot: ChatbotId,
+    conversation: ConversationId,
+    limit: u32,
+) -> Result<Vec<MessageRow>, Error> {
     let found = sqlx::query_scalar!(
         "select 1 from conversations where tenant_id = $1 and id = $2 and chatbot_id = $3",
         tx.tenant().0,

@@ -147,7 +147,12 @@ pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDoc
 }
 
 /// Documents of some knowledge sources by path, after `after` in that order, at most `limit`.
-pub async fn list(tx: &mut TenantTx, sources: &[KnowledgeSourceId], after: Option<&str>, limit: u32) -> Result<Vec<DocumentRow>, Error> {
+pub async fn list(
+    tx: &mut TenantTx,
+    sources: &[KnowledgeSourceId],
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<DocumentRow>, Error> {
     let sources: Vec<_> = sources.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         "select d.id, s.name as source, d.path, d.title, d.url, d.status, d.error_code, d.error_detail, d.size_bytes,
@@ -229,8 +234,9 @@ pub async fn delete(tx: &mut TenantTx, id: DocumentId) -> Result<(), Error> {
     )
     .fetch_all(&mut **tx)
     .await?;
-    let deleted =
-        sqlx::query!("delete from documents where tenant_id = $1 and id = $2", tx.tenant().0, id.0).execute(&mut **tx).await?;
+    let deleted = sqlx::query!("delete from documents where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
+        .execute(&mut **tx)
+        .await?;
     if deleted.rows_affected() == 0 {
         return Err(Error::NotFound { what: "document" });
     }
@@ -311,9 +317,13 @@ pub async fn work(tx: &mut TenantTx, source: KnowledgeSourceId, generation: Gene
 /// Notes that these documents are being worked on, so that one which kills the process is known in the end.
 pub async fn begin_attempts(tx: &mut TenantTx, ids: &[DocumentId]) -> Result<(), Error> {
     let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-    sqlx::query!("update documents set attempts = attempts + 1 where tenant_id = $1 and id = any ($2)", tx.tenant().0, &ids)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query!(
+        "update documents set attempts = attempts + 1 where tenant_id = $1 and id = any ($2)",
+        tx.tenant().0,
+        &ids
+    )
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

@@ -53,7 +53,11 @@ impl GenerationRow {
 
 /// The generation with these settings: the active one, one that an earlier run began, or a new one. The first
 /// generation of a source answers at once; a later one when [`activate`] is called.
-pub async fn ensure(tx: &mut TenantTx, source: KnowledgeSourceId, settings: &GenerationSettings) -> Result<GenerationRow, Error> {
+pub async fn ensure(
+    tx: &mut TenantTx,
+    source: KnowledgeSourceId,
+    settings: &GenerationSettings,
+) -> Result<GenerationRow, Error> {
     let hash = settings.hash();
     let existing = sqlx::query!(
         "select id, state, settings_hash, own_table, chunks from generations
@@ -93,16 +97,23 @@ pub async fn ensure(tx: &mut TenantTx, source: KnowledgeSourceId, settings: &Gen
 
 /// The generation as it stands.
 pub async fn get(tx: &mut TenantTx, id: GenerationId) -> Result<GenerationRow, Error> {
-    let row = sqlx::query!("select state, own_table, chunks from generations where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or(Error::NotFound { what: "generation" })?;
+    let row = sqlx::query!(
+        "select state, own_table, chunks from generations where tenant_id = $1 and id = $2",
+        tx.tenant().0,
+        id.0
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(Error::NotFound { what: "generation" })?;
     Ok(GenerationRow { id, active: row.state == "active", own_table: row.own_table, chunks: count(row.chunks) })
 }
 
 /// Knowledge sources whose index was made with another embedding model than this one: questions no longer find what
 /// they should until a run has made it again.
-pub async fn sources_of_other_models(tx: &mut TenantTx, model: &EmbeddingModel) -> Result<Vec<KnowledgeSourceId>, Error> {
+pub async fn sources_of_other_models(
+    tx: &mut TenantTx,
+    model: &EmbeddingModel,
+) -> Result<Vec<KnowledgeSourceId>, Error> {
     let ids = sqlx::query_scalar!(
         "select knowledge_source_id from generations
          where tenant_id = $1 and state = 'active' and chunks > 0

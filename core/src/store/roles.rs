@@ -81,8 +81,15 @@ pub async fn remove(owner: &Pool, tenant: TenantId) -> Result<(), Error> {
 pub fn url(owner_url: &str, login: Login, secret: &SecretString) -> Result<SecretString, Error> {
     let options: PgConnectOptions = owner_url.parse().map_err(|source| Error::BadUrl { source })?;
     let host = match options.get_socket() {
-        Some(folder) => format!("/{}?host={}&port={}", options.get_database().unwrap_or("postgres"), folder.display(), options.get_port()),
-        None => format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres")),
+        Some(folder) => format!(
+            "/{}?host={}&port={}",
+            options.get_database().unwrap_or("postgres"),
+            folder.display(),
+            options.get_port()
+        ),
+        None => {
+            format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres"))
+        }
     };
     let separator = if options.get_socket().is_some() { "localhost" } else { "" };
     Ok(format!("postgres://{}:{}@{separator}{host}", login.name(), login.password(secret)).into())

@@ -121,7 +121,9 @@ pub async fn get(tx: &mut TenantTx, id: RunId) -> Result<RunRow, Error> {
 
 /// Runs of all tenants that wait for a process, oldest first. For the owner, who launches them on one machine.
 pub async fn due(owner: &Pool) -> Result<Vec<(TenantId, RunId)>, Error> {
-    let rows = sqlx::query!(r#"select tenant_id as "tenant_id!", run_id as "run_id!" from runs_due()"#).fetch_all(owner).await?;
+    let rows = sqlx::query!(r#"select tenant_id as "tenant_id!", run_id as "run_id!" from runs_due()"#)
+        .fetch_all(owner)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.tenant_id.into(), row.run_id.into())).collect())
 }
 

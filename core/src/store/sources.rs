@@ -18,24 +18,36 @@ pub struct KnowledgeSourceRow {
 
 /// The knowledge source of this name.
 pub async fn by_name(tx: &mut TenantTx, name: &str) -> Result<KnowledgeSourceRow, Error> {
-    let row = sqlx::query!("select id, name, spec from knowledge_sources where tenant_id = $1 and name = $2", tx.tenant().0, name)
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or(Error::NotFound { what: "knowledge source" })?;
+    let row = sqlx::query!(
+        "select id, name, spec from knowledge_sources where tenant_id = $1 and name = $2",
+        tx.tenant().0,
+        name
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(Error::NotFound { what: "knowledge source" })?;
     read(row.id.into(), row.name, row.spec)
 }
 
 /// The knowledge source with this id.
 pub async fn get(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<KnowledgeSourceRow, Error> {
-    let row = sqlx::query!("select id, name, spec from knowledge_sources where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or(Error::NotFound { what: "knowledge source" })?;
+    let row = sqlx::query!(
+        "select id, name, spec from knowledge_sources where tenant_id = $1 and id = $2",
+        tx.tenant().0,
+        id.0
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(Error::NotFound { what: "knowledge source" })?;
     read(row.id.into(), row.name, row.spec)
 }
 
 /// Writes a knowledge source's projection; the id, and `true` when something changed.
-pub async fn put(tx: &mut TenantTx, name: &str, spec: &KnowledgeSourceSpec) -> Result<(KnowledgeSourceId, bool), Error> {
+pub async fn put(
+    tx: &mut TenantTx,
+    name: &str,
+    spec: &KnowledgeSourceSpec,
+) -> Result<(KnowledgeSourceId, bool), Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
     let changed = sqlx::query!(
         "insert into knowledge_sources (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
@@ -79,6 +91,7 @@ pub(super) async fn drop_indexes(tx: &mut TenantTx, source: Option<KnowledgeSour
 }
 
 fn read(id: KnowledgeSourceId, name: String, spec: serde_json::Value) -> Result<KnowledgeSourceRow, Error> {
-    let spec = serde_json::from_value(spec).map_err(|source| Error::Inconsistent { table: "knowledge_sources", source })?;
+    let spec =
+        serde_json::from_value(spec).map_err(|source| Error::Inconsistent { table: "knowledge_sources", source })?;
     Ok(KnowledgeSourceRow { id, name, spec })
 }

@@ -1,10 +1,10 @@
 //! The tenant boundary, by raw SQL as each role.
 
+use docbrain_core::ids::ConversationId;
 use docbrain_core::ids::TenantId;
+use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations};
-use docbrain_core::ids::ConversationId;
-use docbrain_core::store::chatbots::{self, ChatbotRef};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use crate::harness::{DIMENSIONS, Tenant, World};
@@ -25,10 +25,13 @@ async fn seen(pool: &Pool, tenant: Option<TenantId>, tables: &[String]) -> Vec<(
     let mut seen = Vec::new();
     for table in tables {
         let mut tx = match tenant {
-            Some(tenant) => pool.begin_with(AssertSqlSafe(format!("begin; set local docbrain.tenant = '{tenant}'"))).await.unwrap(),
+            Some(tenant) => {
+                pool.begin_with(AssertSqlSafe(format!("begin; set local docbrain.tenant = '{tenant}'"))).await.unwrap()
+            }
             None => pool.begin().await.unwrap(),
         };
-        let rows = sqlx::query(AssertSqlSafe(format!("select distinct tenant_id from {table}"))).fetch_all(&mut *tx).await;
+        let rows =
+            sqlx::query(AssertSqlSafe(format!("select distinct tenant_id from {table}"))).fetch_all(&mut *tx).await;
         match rows {
             Ok(rows) => seen.push((table.clone(), rows.iter().map(|row| TenantId(row.get(0))).collect())),
             Err(error) => assert!(error.to_string().contains("permission denied"), "{table}: {error}"),
@@ -65,12 +68,14 @@ async fn two_tenants(world: &World) -> (Tenant, Tenant) {
             .execute(&mut *tx)
             .await
             .unwrap();
-        sqlx::query("insert into accounts (tenant_id, id, email, password_hash, role) values ($1, $1, $2, 'x', 'admin')")
-            .bind(tenant.id.0)
-            .bind(format!("{}@example.com", tenant.id))
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "insert into accounts (tenant_id, id, email, password_hash, role) values ($1, $1, $2, 'x', 'admin')",
+        )
+        .bind(tenant.id.0)
+        .bind(format!("{}@example.com", tenant.id))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         generations::refresh_statistics(&mut tx, tenant.generation.id).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -97,7 +102,10 @@ async fn every_table_is_behind_the_border(owner: PgPool) {
         .fetch_one(&world.owner)
         .await
         .unwrap();
-        assert!(enabled && forced && policies == 1, "{table} is open: repeat the block of 0002_create_tenant_boundary.sql");
+        assert!(
+            enabled && forced && policies == 1,
+            "{table} is open: repeat the block of 0002_create_tenant_boundary.sql"
+        );
     }
 }
 
@@ -111,8 +119,12 @@ async fn the_api_sees_the_tenant_it_set_and_no_other(owner: PgPool) {
         assert_eq!(seen.len(), tables.len(), "the API may read every table");
         for (table, tenants) in seen {
             assert!(!tenants.contains(&other), "{table} shows another tenant's rows");
-            let shared_is_empty = table == "chunks" && own == rival.id || table.starts_with("chunks_") && own == acme.id;
-            assert!(shared_is_empty || tenants == [own] || table == "accounts" && tenants == [own], "{table} hides the tenant's own rows");
+            let shared_is_empty =
+                table == "chunks" && own == rival.id || table.starts_with("chunks_") && own == acme.id;
+            assert!(
+                shared_is_empty || tenants == [own] || table == "accounts" && tenants == [own],
+                "{table} hides the tenant's own rows"
+            );
         }
     }
 }
@@ -151,15 +163,19 @@ async fn rows_cannot_be_written_across_the_border(owner: PgPool) {
     let (acme, rival) = two_tenants(&world).await;
     for pool in [world.api.clone(), world.ingest(acme.id).await] {
         let mut tx = TenantTx::begin(&pool, acme.id).await.unwrap();
-        let insert = sqlx::query("insert into generation_terms (tenant_id, generation_id, term, chunks) values ($1, $2, 7, 7)")
-            .bind(rival.id.0)
-            .bind(rival.generation.id.0)
-            .execute(&mut *tx)
-            .await;
+        let insert =
+            sqlx::query("insert into generation_terms (tenant_id, generation_id, term, chunks) values ($1, $2, 7, 7)")
+                .bind(rival.id.0)
+                .bind(rival.generation.id.0)
+                .execute(&mut *tx)
+                .await;
         assert!(insert.unwrap_err().to_string().contains("row-level security"));
 
         let mut tx = TenantTx::begin(&pool, acme.id).await.unwrap();
-        let updated = sqlx::query("update documents set title = 'taken over' where tenant_id = $1").bind(rival.id.0).execute(&mut *tx).await;
+        let updated = sqlx::query("update documents set title = 'taken over' where tenant_id = $1")
+            .bind(rival.id.0)
+            .execute(&mut *tx)
+            .await;
         assert_eq!(updated.unwrap().rows_affected(), 0);
     }
 }
@@ -171,13 +187,18 @@ async fn functions_with_wider_rights_cannot_be_called_into_another_tenant(owner:
     let vector = format!("[{}]", vec!["0.3"; DIMENSIONS].join(","));
     for (own, other) in [(&acme, &rival), (&rival, &acme)] {
         let mut tx = world.begin(own.id).await;
-        for (wanted, expected) in [(vec![own.generation.id.0], 2), (vec![other.generation.id.0], 0), (vec![own.generation.id.0, other.generation.id.0], 2)] {
-            let found: i64 = sqlx::query_scalar("select count(*) from search_chunks($1, $2::text::halfvec, '{}', 100, 10, 1)")
-                .bind(&wanted)
-                .bind(&vector)
-                .fetch_one(&mut *tx)
-                .await
-                .unwrap();
+        for (wanted, expected) in [
+            (vec![own.generation.id.0], 2),
+            (vec![other.generation.id.0], 0),
+            (vec![own.generation.id.0, other.generation.id.0], 2),
+        ] {
+            let found: i64 =
+                sqlx::query_scalar("select count(*) from search_chunks($1, $2::text::halfvec, '{}', 100, 10, 1)")
+                    .bind(&wanted)
+                    .bind(&vector)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .unwrap();
             assert_eq!(found, expected, "generations {wanted:?} as {}", own.id);
         }
         assert!(generations::drop(&mut tx, other.generation.id).await.is_err());
@@ -202,7 +223,9 @@ async fn the_same_name_and_content_in_two_tenants_stay_two(owner: PgPool) {
     let (acme, rival) = (world.tenant("acme").await, world.tenant("rival").await);
     for tenant in [&acme, &rival] {
         let mut tx = world.begin(tenant.id).await;
-        documents::put(&mut tx, tenant.source, &NewDocument { path: "same.md", url: None, bytes: b"same" }).await.unwrap();
+        documents::put(&mut tx, tenant.source, &NewDocument { path: "same.md", url: None, bytes: b"same" })
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
     }
     let mut tx = world.begin(acme.id).await;

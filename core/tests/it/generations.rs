@@ -7,7 +7,10 @@ use sqlx::PgPool;
 use crate::harness::{DIMENSIONS, World, settings};
 
 async fn own_tables(owner: &PgPool) -> i64 {
-    sqlx::query_scalar(r"select count(*) from pg_class where relkind = 'r' and relname like 'chunks\_%'").fetch_one(owner).await.unwrap()
+    sqlx::query_scalar(r"select count(*) from pg_class where relkind = 'r' and relname like 'chunks\_%'")
+        .fetch_one(owner)
+        .await
+        .unwrap()
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
@@ -21,7 +24,11 @@ async fn new_settings_build_beside_and_switch_at_once(owner: PgPool) {
     let mut tx = world.begin(tenant.id).await;
     let building = generations::ensure(&mut tx, tenant.source, &changed).await.unwrap();
     assert!(!building.active && building.id != tenant.generation.id);
-    assert_eq!(generations::ensure(&mut tx, tenant.source, &changed).await.unwrap(), building, "a second run goes on with it");
+    assert_eq!(
+        generations::ensure(&mut tx, tenant.source, &changed).await.unwrap(),
+        building,
+        "a second run goes on with it"
+    );
     assert_eq!(chatbots::get(&mut tx, &name).await.unwrap().generations, [tenant.generation.id]);
     generations::activate(&mut tx, tenant.source, building.id).await.unwrap();
     assert_eq!(chatbots::get(&mut tx, &name).await.unwrap().generations, [building.id]);

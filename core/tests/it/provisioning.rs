@@ -19,7 +19,9 @@ fn source(size: u32) -> Resource {
 }
 
 fn tenant(policy: &str) -> Resource {
-    one(&format!("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: acme}}\nspec: {{displayName: acme, deletionPolicy: {policy}}}"))
+    one(&format!(
+        "apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: acme}}\nspec: {{displayName: acme, deletionPolicy: {policy}}}"
+    ))
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
@@ -59,7 +61,10 @@ async fn deletion_follows_the_policy(owner: PgPool) {
     let provisioner = world.provisioner();
     provisioner.delete(&tenant("Retain")).await.unwrap();
     let mut tx = world.begin(acme.id).await;
-    assert!(chatbots::get(&mut tx, &ChatbotRef::Name("manual".into())).await.unwrap().suspended, "rows stay, out of use");
+    assert!(
+        chatbots::get(&mut tx, &ChatbotRef::Name("manual".into())).await.unwrap().suspended,
+        "rows stay, out of use"
+    );
     drop(tx);
     provisioner.apply(&tenant("Delete")).await.unwrap();
     let mut tx = world.begin(acme.id).await;

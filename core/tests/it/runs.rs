@@ -67,10 +67,16 @@ async fn outcomes_are_counted_and_failures_have_reasons(owner: PgPool) {
     runs::record(&mut tx, lease, &outcome(1, Some("the file is empty"))).await.unwrap();
     runs::succeed(&mut tx, lease).await.unwrap();
     let row = runs::get(&mut tx, run).await.unwrap();
-    assert_eq!((row.documents_total, row.documents_indexed, row.documents_failed, row.documents_unchanged), (3, 1, 1, 1));
+    assert_eq!(
+        (row.documents_total, row.documents_indexed, row.documents_failed, row.documents_unchanged),
+        (3, 1, 1, 1)
+    );
     assert_eq!((row.chunks, row.bytes), (10, 20));
     let failures = runs::failures(&mut tx, run, 10).await.unwrap();
-    assert_eq!((failures.len(), failures[0].path.as_str(), failures[0].reason.as_str()), (1, "b.md", "the file is empty"));
+    assert_eq!(
+        (failures.len(), failures[0].path.as_str(), failures[0].reason.as_str()),
+        (1, "b.md", "the file is empty")
+    );
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
@@ -82,7 +88,10 @@ async fn a_failed_run_says_why_and_makes_way(owner: PgPool) {
     let next = runs::enqueue(&mut tx, tenant.source, "u").await.unwrap();
     let (lease, _) = runs::acquire(&mut tx, run).await.unwrap().unwrap();
     runs::fail(&mut tx, run, "the model server is gone").await.unwrap();
-    assert_eq!(runs::get(&mut tx, run).await.unwrap().state, RunState::Failed { reason: "the model server is gone".into() });
+    assert_eq!(
+        runs::get(&mut tx, run).await.unwrap().state,
+        RunState::Failed { reason: "the model server is gone".into() }
+    );
     assert!(matches!(runs::heartbeat(&mut tx, lease).await, Err(Error::LeaseLost)));
     tx.commit().await.unwrap();
     assert_eq!(runs::due(&world.owner).await.unwrap(), [(tenant.id, next)]);

@@ -14,7 +14,13 @@ const TEXTS: [&str; 4] = [
     "lists keep their elements in the order of insertion",
 ];
 
-async fn search(world: &World, tenant: &Tenant, question: &str, dense: bool, text: bool) -> Vec<(String, f32, f32, f32)> {
+async fn search(
+    world: &World,
+    tenant: &Tenant,
+    question: &str,
+    dense: bool,
+    text: bool,
+) -> Vec<(String, f32, f32, f32)> {
     let vector = embedding(question);
     let terms = if text { lexical::question_terms(question, &[Language::English]) } else { vec![] };
     let query = Query {

@@ -6,7 +6,9 @@ fn refusal(yaml: &str) -> String {
 }
 
 fn chatbot(spec: &str) -> String {
-    format!("apiVersion: docbrain.dev/v1alpha1\nkind: Chatbot\nmetadata: {{name: helper, namespace: acme}}\nspec: {spec}\n")
+    format!(
+        "apiVersion: docbrain.dev/v1alpha1\nkind: Chatbot\nmetadata: {{name: helper, namespace: acme}}\nspec: {spec}\n"
+    )
 }
 
 #[test]
@@ -29,7 +31,8 @@ spec: {displayName: Helper, knowledgeSources: [{name: manual}]}
 ",
     )
     .unwrap();
-    let [Resource::Tenant(tenant), Resource::KnowledgeSource(source), Resource::Chatbot(chatbot)] = &resources[..] else {
+    let [Resource::Tenant(tenant), Resource::KnowledgeSource(source), Resource::Chatbot(chatbot)] = &resources[..]
+    else {
         panic!("{resources:?}");
     };
     assert_eq!(tenant.spec.deletion_policy, DeletionPolicy::Retain);
@@ -45,22 +48,41 @@ fn mistakes_are_named_with_their_place() {
     assert!(refusal("a: [1").contains("line 1"), "{}", refusal("a: [1"));
     assert!(refusal("kind: Chatbot").contains("`apiVersion` is missing"));
     assert!(refusal("apiVersion: v1\nkind: Pod\nmetadata: {name: x}").contains("v1/Pod is not a resource"));
-    assert!(refusal(&chatbot("{displayname: Helper}")).contains("spec.displayname: unknown field; known here: allowedOrigins"));
+    assert!(
+        refusal(&chatbot("{displayname: Helper}"))
+            .contains("spec.displayname: unknown field; known here: allowedOrigins")
+    );
     assert!(refusal(&chatbot("{displayName: ''}")).contains("spec.displayName"));
     assert!(refusal(&chatbot("{displayName: H, retrieval: {topK: 500}}")).contains("spec.retrieval.topK"));
-    assert!(refusal("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {name: Big_Corp}\nspec: {displayName: B}").contains("metadata.name"));
+    assert!(
+        refusal("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {name: Big_Corp}\nspec: {displayName: B}")
+            .contains("metadata.name")
+    );
 }
 
 #[test]
 fn rules_of_the_crds_hold_without_a_cluster() {
-    assert!(refusal(&chatbot("{displayName: H, allowedOrigins: ['https://example.com/page/']}")).contains("an origin is scheme and host"));
+    assert!(
+        refusal(&chatbot("{displayName: H, allowedOrigins: ['https://example.com/page/']}"))
+            .contains("an origin is scheme and host")
+    );
     let source = |spec: &str| {
-        format!("apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: s, namespace: acme}}\nspec: {spec}\n")
+        format!(
+            "apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: s, namespace: acme}}\nspec: {spec}\n"
+        )
     };
     assert!(refusal(&source("{source: {}}")).contains("exactly one kind of source"));
-    assert!(refusal(&source("{source: {upload: {}}, chunking: {size: 100, overlap: 100}}")).contains("overlap must be smaller"));
+    assert!(
+        refusal(&source("{source: {upload: {}}, chunking: {size: 100, overlap: 100}}"))
+            .contains("overlap must be smaller")
+    );
     let long = "a".repeat(41);
-    assert!(refusal(&format!("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: {long}}}\nspec: {{displayName: B}}")).contains("40 characters"));
+    assert!(
+        refusal(&format!(
+            "apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: {long}}}\nspec: {{displayName: B}}"
+        ))
+        .contains("40 characters")
+    );
 }
 
 #[test]

@@ -99,9 +99,7 @@ pub(super) fn detect(name: &str, bytes: &[u8]) -> Result<Format, ParseError> {
         (Some(expected), Content::Other(found)) => Err(ParseError::Mismatch { expected, found: found.to_owned() }),
         (None, Content::Other(found)) => Err(ParseError::Unsupported { found: found.to_owned() }),
         (Some(expected), Content::Characters) if expected.is_text() => Ok(expected),
-        (Some(expected), Content::Characters) => {
-            Err(ParseError::Mismatch { expected, found: "plain text".to_owned() })
-        }
+        (Some(expected), Content::Characters) => Err(ParseError::Mismatch { expected, found: "plain text".to_owned() }),
         (None, Content::Characters) => Ok(if looks_like_html(bytes) { Format::Html } else { Format::Text }),
     }
 }

@@ -1,6 +1,6 @@
 //! A web page to Markdown: its article, without the page's furniture.
 
-use dom_smoothie::{Config, Readability};
+use dom_smoothie::{Article, Config, Readability};
 use html_to_markdown_rs::{ConversionOptions, WarningKind, convert};
 
 use super::{Format, ParseError, ParsedDocument, markdown};
@@ -9,16 +9,12 @@ use super::{Format, ParseError, ParsedDocument, markdown};
 /// (a reference, a list of links) and all of it is kept: furniture is a smaller evil than lost text.
 const ARTICLE_SHARE_PERCENT: usize = 50;
 
-/// A page with more elements is data, and looking for its article would take minutes.
-const MAX_ARTICLE_ELEMENTS: usize = 100_000;
+/// A page with more tags is data; looking for its article would take minutes.
+const MAX_ARTICLE_TAGS: usize = 200_000;
 
 pub(super) fn parse(html: &str) -> Result<ParsedDocument, ParseError> {
     let page = to_markdown(html)?;
-    let config = Config { keep_classes: true, max_elements_to_parse: MAX_ARTICLE_ELEMENTS, ..Config::default() };
-    let article = Readability::new(html, None, Some(config))
-        .ok()
-        .and_then(|mut page| page.parse().ok());
-    let Some(article) = article else {
+    let Some(article) = find_article(html) else {
         return Ok(ParsedDocument::from_markdown(page));
     };
     let content = to_markdown(&article.content)?;
@@ -34,6 +30,14 @@ pub(super) fn parse(html: &str) -> Result<ParsedDocument, ParseError> {
         _ => content,
     };
     Ok(ParsedDocument { title, ..ParsedDocument::from_markdown(content) })
+}
+
+fn find_article(html: &str) -> Option<Article> {
+    if html.bytes().filter(|&byte| byte == b'<').count() > MAX_ARTICLE_TAGS {
+        return None;
+    }
+    let config = Config { keep_classes: true, ..Config::default() };
+    Readability::new(html, None, Some(config)).ok()?.parse().ok()
 }
 
 fn to_markdown(html: &str) -> Result<String, ParseError> {

@@ -20,7 +20,7 @@ pub(super) fn parse(format: Format, bytes: &[u8]) -> Result<ParsedDocument, Pars
     };
     let prepared = match format {
         Format::Xlsx => workbook::prepare(bytes).map_err(|error| ParseError::damaged(format, error))?,
-        _ => Prepared { bytes: bytes.into(), filled_sheets: 0 },
+        _ => Prepared { bytes: bytes.into(), filled_sheets: Vec::new() },
     };
     let converter = DocumentConverter::with_allowed_formats([input]).strict(true).compact_tables(true);
     let source = SourceDocument::from_bytes("document", input, prepared.bytes.into_owned());
@@ -35,7 +35,7 @@ pub(super) fn parse(format: Format, bytes: &[u8]) -> Result<ParsedDocument, Pars
     }
     let pages = split_pages(std::mem::take(&mut document.nodes));
     // Hidden sheets are read too, and left out only of the text.
-    if pages.iter().filter(|page| sheet_name(page).is_some()).count() < prepared.filled_sheets {
+    if !prepared.filled_sheets.iter().all(|name| pages.iter().any(|page| sheet_name(page).as_ref() == Some(name))) {
         return Err(ParseError::TooComplex { format });
     }
     let mut parsed = ParsedDocument { title, markdown: String::new(), page_starts: Vec::new() };
@@ -74,7 +74,7 @@ fn split_pages(nodes: Vec<Node>) -> Vec<Vec<Node>> {
 
 fn sheet_name(page: &[Node]) -> Option<String> {
     page.iter().find_map(|node| match node {
-        Node::Group { label, name, .. } if label == "sheet" => name.clone(),
+        Node::Group { label, name, children, .. } if label == "sheet" && !children.is_empty() => name.clone(),
         _ => None,
     })
 }

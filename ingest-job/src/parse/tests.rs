@@ -42,7 +42,10 @@ fn a_name_that_promises_another_format_is_a_mismatch() {
 fn old_encodings_are_recognised() {
     let text = |bytes: &[u8]| parse("a.txt", bytes).unwrap().markdown;
     assert_eq!(text(b"\xef\xbb\xbfcaf\xc3\xa9\r\nnoir\r"), "café\nnoir\n");
-    assert_eq!(text(b"Le caf\xe9 est ferm\xe9 le dimanche, \xe0 bient\xf4t."), "Le café est fermé le dimanche, à bientôt.");
+    assert_eq!(
+        text(b"Le caf\xe9 est ferm\xe9 le dimanche, \xe0 bient\xf4t."),
+        "Le café est fermé le dimanche, à bientôt."
+    );
     assert_eq!(text(b"\xff\xfeh\x00i\x00"), "hi");
     assert_eq!(text("né à Orléans \u{fffd}".as_bytes()), "né à Orléans \u{fffd}");
     assert_eq!(text(b"n\xc3\xa9 \xc3\xa0 Orl\xc3\xa9ans \xff."), "né à Orléans \u{fffd}.");

@@ -89,9 +89,9 @@ impl ParseFailure {
     /// What the log should add to the text, if anything.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Document(ParseError::Damaged { detail, .. }) | Self::Crashed { detail } | Self::NotStarted { detail } => {
-                Some(detail)
-            }
+            Self::Document(ParseError::Damaged { detail, .. })
+            | Self::Crashed { detail }
+            | Self::NotStarted { detail } => Some(detail),
             _ => None,
         }
     }

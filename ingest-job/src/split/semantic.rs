@@ -19,12 +19,12 @@ pub(super) fn split(plan: &Plan<'_>, sentences: &[Sentence], embeddings: &[Vec<f
         let tokens = |end: usize| plan.tokens(&plan.piece(&sentences[first..end]));
         let fitting = (first + 2..=sentences.len()).take_while(|&end| tokens(end) <= plan.settings.size).last();
         let farthest = fitting.unwrap_or(first + 1);
-        // What stays behind must be able to stand alone, too.
-        let rest_small = |end: usize| {
-            farthest == sentences.len() && end < farthest && plan.tokens(&plan.piece(&sentences[end..])) <= small
+        // Neither the chunk nor what is left of the document shall be too small to stand alone.
+        let stands = |&end: &usize| {
+            let rest = || plan.tokens(&plan.piece(&sentences[end..]));
+            end == sentences.len() || (tokens(end) > small && rest() > small)
         };
-        let mut ends =
-            (first + 1..=farthest).filter(|&end| end == farthest || (tokens(end) > small && !rest_small(end)));
+        let ends = (first + 1..=farthest).filter(stands);
         let change = |end: usize| end.checked_sub(1).and_then(|border| changes.get(border)).copied();
         let subject_ends = |&end: &usize| {
             let peak = change(end) >= change(end - 1) && change(end) >= change(end + 1);
@@ -32,7 +32,7 @@ pub(super) fn split(plan: &Plan<'_>, sentences: &[Sentence], embeddings: &[Vec<f
         };
         let end = ends.clone().find(subject_ends);
         let greatest = |end: &usize| change(*end).unwrap_or(f32::INFINITY);
-        let end = end.or_else(|| ends.by_ref().max_by(|one, other| greatest(one).total_cmp(&greatest(other))));
+        let end = end.or_else(|| ends.max_by(|one, other| greatest(one).total_cmp(&greatest(other))));
         let end = end.unwrap_or(farthest);
         chunks.extend(plan.chunk(&plan.piece(&sentences[first..end])));
         first = end;

@@ -30,7 +30,10 @@ fn a_manual_of_114_pages_keeps_headings_tables_and_page_numbers() {
     assert_eq!(manual.title.as_deref(), Some("Debian Developer's Reference"));
     assert_eq!(manual.page_starts.len(), 114);
     in_order(page(&manual, 31), &["#### 4.6.4.1 Stable, testing, and unstable"]);
-    in_order(page(&manual, 65), &["|  | alpha | arm | hurd-i386 |", "| testing | 1 | 1 | - |", "| unstable | 2 | - | 1 |"]);
+    in_order(
+        page(&manual, 65),
+        &["|  | alpha | arm | hurd-i386 |", "| testing | 1 | 1 | - |", "| unstable | 2 | - | 1 |"],
+    );
 }
 
 #[test]
@@ -47,7 +50,12 @@ fn a_book_keeps_its_chapters_lists_and_tables() {
     let Some(book) = real("developers-reference.epub") else { return };
     in_order(
         &book.markdown,
-        &["# 4. Resources for Debian Members", "## 4.1. Mailing lists", "### 4.1.1. Basic rules for use", "| testing | 1 | - |"],
+        &[
+            "# 4. Resources for Debian Members",
+            "## 4.1. Mailing lists",
+            "### 4.1.1. Basic rules for use",
+            "| testing | 1 | - |",
+        ],
     );
     assert!(book.page_starts.is_empty());
 }

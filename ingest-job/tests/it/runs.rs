@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use docbrain_core::store::runs::{self, RunState};
 use docbrain_core::store::documents;
+use docbrain_core::store::runs::{self, RunState};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::harness::{Tenant, World};
@@ -70,7 +70,9 @@ async fn only_what_changed_is_embedded_again(owner: PgPool) {
     assert_eq!((row.documents_indexed, row.chunks), (1, 1));
     let after = world.index(&tenant).await;
     assert_eq!(after.iter().filter(|row| row.starts_with("chunk chapters/07.md")).count(), 1);
-    let others = |rows: &[String]| rows.iter().filter(|row| row.starts_with("chunk") && !row.contains("07.md")).cloned().collect::<Vec<_>>();
+    let others = |rows: &[String]| {
+        rows.iter().filter(|row| row.starts_with("chunk") && !row.contains("07.md")).cloned().collect::<Vec<_>>()
+    };
     assert_eq!(others(&after), others(&before));
 }
 
@@ -86,11 +88,12 @@ async fn every_strategy_indexes_and_a_change_of_it_switches_generations(owner: P
         let run = world.enqueue(&tenant, strategy).await;
         let row = world.finish(&tenant, run).await;
         assert_eq!((row.state, row.documents_indexed), (RunState::Succeeded, 40), "{strategy}");
-        let states: Vec<String> = sqlx::query_scalar("select state from generations where tenant_id = $1 order by state")
-            .bind(tenant.id.0)
-            .fetch_all(&world.owner)
-            .await
-            .unwrap();
+        let states: Vec<String> =
+            sqlx::query_scalar("select state from generations where tenant_id = $1 order by state")
+                .bind(tenant.id.0)
+                .fetch_all(&world.owner)
+                .await
+                .unwrap();
         assert_eq!(states, ["active", "retired"], "the old one stays for a rollback");
     }
 }
@@ -123,7 +126,9 @@ async fn undisturbed(world: &World) -> Vec<String> {
 async fn killed_at_each_table_it_writes_the_next_process_completes_the_run(owner: PgPool) {
     let world = World::new(owner).await;
     let expected = undisturbed(&world).await;
-    for table in ["runs", "generations", "documents", "run_documents", "chunks", "indexed_documents", "generation_terms"] {
+    for table in
+        ["runs", "generations", "documents", "run_documents", "chunks", "indexed_documents", "generation_terms"]
+    {
         let tenant = world.tenant(&table.replace('_', "-"), MARKDOWN).await;
         fill(&world, &tenant).await;
         let run = world.enqueue(&tenant, "first").await;

@@ -13,7 +13,9 @@ fn files(folder: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type().unwrap().is_dir() {
-                if !matches!(name.as_str(), "target" | "node_modules" | "snapshots" | "testdata") && !name.starts_with('.') {
+                if !matches!(name.as_str(), "target" | "node_modules" | "snapshots" | "testdata")
+                    && !name.starts_with('.')
+                {
                     walk(&entry.path(), found);
                 }
             } else {
@@ -88,7 +90,10 @@ fn each_border_library_is_used_in_one_place() {
 #[test]
 fn sql_stands_only_in_the_store() {
     for (path, text) in sources("core/src") {
-        if !path.starts_with("core/src/store") && path != Path::new("core/src/ids.rs") && path != Path::new("core/src/store.rs") {
+        if !path.starts_with("core/src/store")
+            && path != Path::new("core/src/ids.rs")
+            && path != Path::new("core/src/store.rs")
+        {
             assert!(!text.contains("sqlx::"), "{}: SQL belongs to core/src/store", path.display());
         }
     }
@@ -123,7 +128,8 @@ fn files_are_short_enough_to_be_read() {
     const MOST: usize = 500;
     for folder in CRATES {
         for (path, text) in sources(folder) {
-            let is_test = path.iter().any(|part| part == "tests") || path.file_stem().is_some_and(|stem| stem == "tests");
+            let is_test =
+                path.iter().any(|part| part == "tests") || path.file_stem().is_some_and(|stem| stem == "tests");
             let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().count();
             assert!(is_test || lines <= MOST, "{} has {lines} lines; split it by what it is about", path.display());
         }
