@@ -3,7 +3,7 @@
     python minilm.py FOLDER_WITH_SAFETENSORS TARGET_FOLDER
 
 How numbers become 8 bits decides how near the vectors stay to the original (measured over 141 texts: cosine
-0.9987, where the usual dynamic quantisation of whole tensors gives 0.9925 at the same speed):
+0.9988, at lowest 0.998; the usual dynamic quantisation of whole tensors gives 0.9925 and 0.985 at the same speed):
 
 - Activations: each token has a scale and a zero point of its own. So a text's vector does not depend on its
   neighbours in a batch either.

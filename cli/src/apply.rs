@@ -14,7 +14,7 @@ use crate::show;
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  docbrain apply -f deploy/demo.yaml")]
-pub struct ApplyArguments {
+pub(crate) struct ApplyArguments {
     /// YAML file of one or several resources; - for standard input
     #[arg(short, long, required = true, value_name = "FILE")]
     filename: Vec<PathBuf>,
@@ -45,7 +45,7 @@ fn read(arguments: &ApplyArguments) -> anyhow::Result<Vec<Resource>> {
     Ok(resources)
 }
 
-pub async fn apply(installation: &InstallationArguments, arguments: &ApplyArguments) -> anyhow::Result<()> {
+pub(crate) async fn apply(installation: &InstallationArguments, arguments: &ApplyArguments) -> anyhow::Result<()> {
     let resources = read(arguments)?;
     let installation = Installation::open(installation).await?;
     let provisioner = installation.provisioner();
@@ -67,7 +67,7 @@ pub async fn apply(installation: &InstallationArguments, arguments: &ApplyArgume
     installation.close().await
 }
 
-pub async fn delete(installation: &InstallationArguments, arguments: &ApplyArguments) -> anyhow::Result<()> {
+pub(crate) async fn delete(installation: &InstallationArguments, arguments: &ApplyArguments) -> anyhow::Result<()> {
     let resources = read(arguments)?;
     let installation = Installation::open(installation).await?;
     let provisioner = installation.provisioner();

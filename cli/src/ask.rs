@@ -12,7 +12,7 @@ use crate::show;
 #[command(after_help = "Examples:
   docbrain ask \"What does the ? operator do?\"
   docbrain ask \"How do I install it?\" --chatbot helper --json")]
-pub struct AskArguments {
+pub(crate) struct AskArguments {
     /// The question
     question: String,
     /// The chatbot
@@ -26,7 +26,7 @@ pub struct AskArguments {
     json: bool,
 }
 
-pub async fn ask(arguments: &InstallationArguments, ask: &AskArguments) -> anyhow::Result<()> {
+pub(crate) async fn ask(arguments: &InstallationArguments, ask: &AskArguments) -> anyhow::Result<()> {
     let installation = Installation::open(arguments).await?;
     let tenant = installation.tenant(ask.tenant.as_deref()).await?;
     let model = installation.embedding.open().await?;

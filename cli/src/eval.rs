@@ -28,7 +28,7 @@ use measures::{Measures, Ranking};
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  docbrain eval --beir scifact/ --split test")]
-pub struct EvalArguments {
+pub(crate) struct EvalArguments {
     /// Folder with corpus.jsonl, queries.jsonl and qrels/
     #[arg(long)]
     beir: PathBuf,
@@ -75,7 +75,7 @@ struct ArmResult {
 /// Documents looked at for a query, as BEIR does.
 const DEPTH: usize = 100;
 
-pub async fn eval(arguments: &InstallationArguments, eval: &EvalArguments) -> anyhow::Result<()> {
+pub(crate) async fn eval(arguments: &InstallationArguments, eval: &EvalArguments) -> anyhow::Result<()> {
     let judgements = judgements(&eval.beir.join(format!("qrels/{}.tsv", eval.split)))?;
     let queries: Vec<QueryLine> = lines(&eval.beir.join("queries.jsonl"))?;
     let corpus: Vec<CorpusLine> = lines(&eval.beir.join("corpus.jsonl"))?;

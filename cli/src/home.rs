@@ -9,17 +9,17 @@ use anyhow::{Context, bail};
 use secrecy::SecretString;
 
 /// The unprivileged user that Postgres runs as where the program runs as root: `nobody`.
-pub const UNPRIVILEGED: u32 = 65_534;
+pub(crate) const UNPRIVILEGED: u32 = 65_534;
 
 /// The folder.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub(crate) struct Home {
     root: PathBuf,
 }
 
 impl Home {
     /// The default: `/var/lib/docbrain` for root, else the user's data folder (XDG Base Directory Specification).
-    pub fn default_path() -> PathBuf {
+    pub(crate) fn default_path() -> PathBuf {
         if is_root() {
             return PathBuf::from("/var/lib/docbrain");
         }
@@ -31,7 +31,7 @@ impl Home {
     }
 
     /// Opens the folder, and makes it where it is missing.
-    pub fn open(root: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         let root = root.canonicalize()?;
         let home = Self { root };
@@ -45,12 +45,12 @@ impl Home {
     }
 
     /// A folder below.
-    pub fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 
     /// A secret that is made at the first call and kept: 64 hexadecimal digits.
-    pub fn secret(&self, name: &str) -> anyhow::Result<SecretString> {
+    pub(crate) fn secret(&self, name: &str) -> anyhow::Result<SecretString> {
         let path = self.path("secrets").join(name);
         if !path.exists() {
             let secret = hex::encode(rand::random::<[u8; 32]>());
@@ -87,7 +87,7 @@ impl Home {
 }
 
 /// Whether this process is root.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

@@ -21,7 +21,7 @@ use crate::{launcher, show};
   docbrain ingest manual.pdf --chatbot demo
   docbrain ingest docs/ --chatbot demo --mirror     documents that are no longer in docs/ go
   docbrain ingest docs/ --chatbot demo --base-url https://example.com/docs/")]
-pub struct IngestArguments {
+pub(crate) struct IngestArguments {
     /// Files and folders; hidden files and links are left out
     #[arg(required = true)]
     paths: Vec<PathBuf>,
@@ -51,7 +51,7 @@ struct Found {
     path: String,
 }
 
-pub async fn ingest(arguments: &InstallationArguments, ingest: &IngestArguments) -> anyhow::Result<()> {
+pub(crate) async fn ingest(arguments: &InstallationArguments, ingest: &IngestArguments) -> anyhow::Result<()> {
     let files = find(&ingest.paths)?;
     let installation = Installation::open(arguments).await?;
     let tenant = installation.tenant(ingest.tenant.as_deref()).await?;
@@ -172,7 +172,7 @@ async fn store(
 }
 
 /// Carries a run out in a process of its own and shows how far it is.
-pub async fn carry_out(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<RunRow> {
+pub(crate) async fn carry_out(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<RunRow> {
     const POLL: Duration = Duration::from_millis(200);
     let bar = show::progress("documents");
     let mut process = launcher::spawn(installation, tenant, run)?;

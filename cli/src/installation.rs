@@ -18,7 +18,7 @@ use crate::postgres::{Durability, Postgres};
 /// Where the installation is and which models it uses.
 #[derive(Args)]
 #[command(next_help_heading = "Installation")]
-pub struct InstallationArguments {
+pub(crate) struct InstallationArguments {
     /// Folder for database, secrets and tools [default: /var/lib/docbrain for root, else ~/.local/share/docbrain]
     #[arg(long, env = env::HOME, global = true)]
     home: Option<PathBuf>,
@@ -50,12 +50,12 @@ pub struct InstallationArguments {
 
 impl InstallationArguments {
     /// The home folder, made where it is missing.
-    pub fn open_home(&self) -> anyhow::Result<Home> {
+    pub(crate) fn open_home(&self) -> anyhow::Result<Home> {
         Home::open(&self.home_path())
     }
 
     /// Where the embedded PostgreSQL's programs are.
-    pub fn postgres_folder(&self) -> PathBuf {
+    pub(crate) fn postgres_folder(&self) -> PathBuf {
         self.home_path().join("tools/postgres")
     }
 
@@ -86,17 +86,17 @@ impl InstallationArguments {
 }
 
 /// An installation that answers.
-pub struct Installation {
+pub(crate) struct Installation {
     /// The home folder.
-    pub home: Home,
+    pub(crate) home: Home,
     /// Connections as the owner of the schema: provisioning and launching only.
-    pub owner: Pool,
+    pub(crate) owner: Pool,
     /// Connections as the API's role, bound by row-level security.
-    pub api: Pool,
+    pub(crate) api: Pool,
     /// The embedding model.
-    pub embedding: EmbeddingChoice,
+    pub(crate) embedding: EmbeddingChoice,
     /// The chat model's endpoint.
-    pub chat: Option<Endpoint>,
+    pub(crate) chat: Option<Endpoint>,
     owner_url: SecretString,
     role_secret: SecretString,
     postgres: Option<Postgres>,
@@ -104,7 +104,7 @@ pub struct Installation {
 
 impl Installation {
     /// Opens the database (starting the embedded one where it does not run), migrates it, and sees to its roles.
-    pub async fn open(arguments: &InstallationArguments) -> anyhow::Result<Self> {
+    pub(crate) async fn open(arguments: &InstallationArguments) -> anyhow::Result<Self> {
         let home = arguments.open_home()?;
         let (owner_url, postgres) = match &arguments.database_url {
             Some(url) => (url.clone(), None),
@@ -126,17 +126,17 @@ impl Installation {
     }
 
     /// Writes specs to rows.
-    pub fn provisioner(&self) -> Provisioner {
+    pub(crate) fn provisioner(&self) -> Provisioner {
         Provisioner::new(self.owner.clone(), self.role_secret.clone())
     }
 
     /// The database as the role of a tenant's ingestion runs.
-    pub fn ingest_url(&self, tenant: TenantId) -> anyhow::Result<SecretString> {
+    pub(crate) fn ingest_url(&self, tenant: TenantId) -> anyhow::Result<SecretString> {
         Ok(roles::url(self.owner_url.expose_secret(), Login::Ingest(tenant), &self.role_secret)?)
     }
 
     /// The tenant of this name, or the only one there is.
-    pub async fn tenant(&self, name: Option<&str>) -> anyhow::Result<TenantId> {
+    pub(crate) async fn tenant(&self, name: Option<&str>) -> anyhow::Result<TenantId> {
         let name = match name {
             Some(name) => name.to_owned(),
             None => {
@@ -154,7 +154,7 @@ impl Installation {
     }
 
     /// Closes connections, and stops the server that this process started.
-    pub async fn close(self) -> anyhow::Result<()> {
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.api.close().await;
         self.owner.close().await;
         match self.postgres {
@@ -164,7 +164,7 @@ impl Installation {
     }
 
     /// Like [`Installation::close`], and stops a server that an earlier process left behind.
-    pub async fn shut_down(self) -> anyhow::Result<()> {
+    pub(crate) async fn shut_down(self) -> anyhow::Result<()> {
         self.api.close().await;
         self.owner.close().await;
         match self.postgres {

@@ -26,7 +26,7 @@ const MAX_BAD_ENDS: u32 = 5;
 const POLL: Duration = Duration::from_millis(500);
 
 /// Starts processes for runs that are due, until `stop`; then ends them. Their runs go on at the next start.
-pub async fn launch_runs(installation: &Installation, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationToken) -> anyhow::Result<()> {
     let mut processes: JoinSet<(TenantId, RunId, anyhow::Result<ExitStatus>)> = JoinSet::new();
     let mut active: HashSet<RunId> = HashSet::new();
     let mut bad_ends: HashMap<RunId, u32> = HashMap::new();
@@ -68,7 +68,7 @@ pub async fn launch_runs(installation: &Installation, stop: CancellationToken) -
 }
 
 /// Starts the process of one run.
-pub fn spawn(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<Child> {
+pub(crate) fn spawn(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<Child> {
     let program = program()?;
     let mut command = Command::new(&program);
     command

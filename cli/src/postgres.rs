@@ -26,7 +26,7 @@ use crate::show;
 const MAX_SOCKET_FOLDER_BYTES: usize = 93;
 
 #[derive(Args)]
-pub struct PostgresArguments {
+pub(crate) struct PostgresArguments {
     /// Use a database that is thrown away at the end, and is not safe against a loss of power
     #[arg(long)]
     ephemeral: bool,
@@ -36,7 +36,7 @@ pub struct PostgresArguments {
 }
 
 /// A running server.
-pub struct Postgres {
+pub(crate) struct Postgres {
     superuser_url: SecretString,
     owner_url: SecretString,
     folder: PathBuf,
@@ -45,14 +45,14 @@ pub struct Postgres {
 
 /// Whether a loss of power may lose what was committed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     Safe,
     Throwaway,
 }
 
 impl Postgres {
     /// Starts the server of this home, or finds it running; the first time, makes its database.
-    pub async fn start(home: &Home, binaries: &Path, durability: Durability) -> anyhow::Result<Self> {
+    pub(crate) async fn start(home: &Home, binaries: &Path, durability: Durability) -> anyhow::Result<Self> {
         let folder = home.path("postgres");
         let socket = folder.join("socket");
         if socket.as_os_str().len() > MAX_SOCKET_FOLDER_BYTES {
@@ -81,17 +81,17 @@ impl Postgres {
     }
 
     /// The URL of the owner of the schema, who is no superuser.
-    pub fn owner_url(&self) -> &SecretString {
+    pub(crate) fn owner_url(&self) -> &SecretString {
         &self.owner_url
     }
 
     /// Whether this process started the server.
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.child.is_some()
     }
 
     /// Stops the server: connections end, everything is on disk.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = match &self.child {
             Some(child) => child.id().and_then(|pid| i32::try_from(pid).ok()),
             None => pid_of(&self.folder),
@@ -227,7 +227,7 @@ async fn create_database(superuser: &Pool, password: &SecretString) -> anyhow::R
 }
 
 /// `docbrain postgres`: runs a command beside a server.
-pub async fn run(arguments: &InstallationArguments, postgres: &PostgresArguments) -> ExitCode {
+pub(crate) async fn run(arguments: &InstallationArguments, postgres: &PostgresArguments) -> ExitCode {
     match run_beside(arguments, postgres).await {
         Ok(code) => code,
         Err(error) => {

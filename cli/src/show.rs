@@ -1,41 +1,34 @@
 //! What a person at the terminal sees.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is how the program speaks")]
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// A line on standard output.
-pub fn line(text: &str) {
+pub(crate) fn line(text: &str) {
     println!("{text}");
 }
 
-/// Part of a line on standard output, at once.
-pub fn part(text: &str) {
-    print!("{text}");
-    // A closed pipe is noticed by the next line.
-    let _flushed = std::io::stdout().flush();
-}
-
 /// A line for people that is not part of the result.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     eprintln!("{text}");
 }
 
 /// A result as JSON.
-pub fn json(value: &impl Serialize) {
+pub(crate) fn json(value: &impl Serialize) {
     println!("{}", serde_json::to_string_pretty(value).expect("results are JSON"));
 }
 
 /// An error with what caused it.
-pub fn error(error: &anyhow::Error) {
+pub(crate) fn error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
 
 /// A bar for long work; silent where nobody watches.
-pub fn progress(unit: &'static str) -> ProgressBar {
+pub(crate) fn progress(unit: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -22,7 +22,7 @@ use crate::installation::{Installation, InstallationArguments};
 use crate::{launcher, show};
 
 #[derive(Args)]
-pub struct UpArguments {
+pub(crate) struct UpArguments {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -43,7 +43,7 @@ const DEMO_DOCUMENTS: [(&str, &str); 3] = [
     ("CONTRIBUTING.md", include_str!("../../CONTRIBUTING.md")),
 ];
 
-pub async fn up(arguments: &InstallationArguments, up: UpArguments) -> anyhow::Result<()> {
+pub(crate) async fn up(arguments: &InstallationArguments, up: UpArguments) -> anyhow::Result<()> {
     // The port first: somebody who has it taken learns so at once.
     let listener = TcpListener::bind(up.listen).await.with_context(|| {
         format!("cannot listen on {}: is DocBrain running already? Another address is chosen with --listen", up.listen)
@@ -97,7 +97,7 @@ async fn serve(
 }
 
 /// Completes on Ctrl-C or SIGTERM.
-pub async fn interrupted() -> anyhow::Result<()> {
+pub(crate) async fn interrupted() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Measures of one query, or their mean. Each is between 0 and 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Measures {
+pub(crate) struct Measures {
     /// Normalised discounted cumulative gain over the first ten (Järvelin, Kekäläinen 2002; gain = grade, as in trec_eval).
     pub ndcg_at_10: f64,
     /// Share of the relevant documents among the first ten.
@@ -18,14 +18,14 @@ pub struct Measures {
 }
 
 /// What was found for one query: the grade of each distinct document, best first.
-pub struct Ranking {
+pub(crate) struct Ranking {
     grades: Vec<u32>,
     ideal: Vec<u32>,
 }
 
 impl Ranking {
     /// Ranks documents by their first appearance, down to `depth`.
-    pub fn of<'a>(found: impl Iterator<Item = &'a str>, relevant: &HashMap<String, u32>, depth: usize) -> Self {
+    pub(crate) fn of<'a>(found: impl Iterator<Item = &'a str>, relevant: &HashMap<String, u32>, depth: usize) -> Self {
         let mut seen = HashSet::new();
         let grades =
             found.filter(|&id| seen.insert(id)).take(depth).map(|id| relevant.get(id).copied().unwrap_or(0)).collect();
@@ -48,7 +48,7 @@ impl Ranking {
 
 impl Measures {
     /// The mean over queries.
-    pub fn mean(rankings: &[Ranking]) -> Self {
+    pub(crate) fn mean(rankings: &[Ranking]) -> Self {
         let count = as_f64(rankings.len());
         let sum = rankings.iter().map(Ranking::measures).fold(Self::default(), |sum, m| Self {
             ndcg_at_10: sum.ndcg_at_10 + m.ndcg_at_10,

@@ -144,7 +144,7 @@ fn ingest_mirrors_a_folder_and_reports_failures() {
     );
     assert_eq!(report["failures"][0]["path"], "broken.pdf");
 
-    std::fs::remove_file(second).unwrap();
+    std::fs::remove_file(&second).unwrap();
     let again = stdout(&machine.run(&["ingest", docs, "--mirror"]));
     assert!(again.contains("0 documents indexed"), "{again}");
     let reply = machine.run(&["ask", "When does the valve close?", "--json"]);

@@ -54,3 +54,22 @@ pub(super) fn terms(text: &str) -> BTreeSet<Term> {
 pub(super) fn coverage(wanted: &BTreeSet<Term>, found: &BTreeSet<Term>) -> f32 {
     wanted.intersection(found).count() as f32 / wanted.len().max(1) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::passage;
+    use super::*;
+
+    #[test]
+    fn near_enough_or_near_with_the_same_words() {
+        let fits = |dense_score: f32, question: &str| {
+            let passage = Passage { dense_score, ..passage("EXPIRE", &["Keys"], "Sets a timeout.") };
+            Relevance::default().covers(question, &[passage])
+        };
+        assert!(fits(0.45, "Anything at all"));
+        assert!(fits(0.35, "expired keys"));
+        assert!(!fits(0.35, "sourdough bread with keys"));
+        assert!(!fits(0.25, "expired keys"));
+        assert!(!Relevance::default().covers("expired keys", &[]));
+    }
+}

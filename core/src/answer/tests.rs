@@ -294,6 +294,18 @@ async fn an_example_comes_with_the_sentence_that_introduces_it() {
     let again = Passage { text: "A key expires after ten seconds.".into(), ..section.clone() };
     let asked = question("How do I expire a key after ten seconds?");
     let answer = run(asked, vec![section, again], BotProfile::default(), None).await.1.unwrap();
-    insta::assert_snapshot!(answer.text, @"");
+    insta::assert_snapshot!(answer.text, @r"
+    > To expire a key after ten seconds:
+    >
+    > console
+    >
+    > ```cli
+    > EXPIRE mykey 10
+    > ```
+    >
+    > [1]
+
+    > A key expires after ten seconds. [1]
+    ");
     assert_eq!(answer.citations.len(), 1, "one section is one source");
 }

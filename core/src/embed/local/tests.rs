@@ -163,7 +163,7 @@ async fn vectors_equal_the_published_ones_within_quantisation() {
         let embedded = embed(&embedder, &[text]).await.remove(0);
         let cosine = cosine(&embedded, vector);
         println!("{cosine:.5} {text:.40}");
-        assert!(cosine > 0.993, "{cosine} for {text}");
+        assert!(cosine > 0.995, "{cosine} for {text}");
     }
 }
 
