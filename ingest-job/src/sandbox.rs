@@ -4,7 +4,7 @@
 //! reads a byte, then serves one document after another over its standard streams (`frame`), so that a
 //! process start is paid once in hundreds of documents. The parent trusts nothing that comes back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ struct Reply {
 }
 
 impl Worker {
-    fn start(program: &PathBuf, limits: &WorkerLimits) -> Result<Self, ParseFailure> {
+    fn start(program: &Path, limits: &WorkerLimits) -> Result<Self, ParseFailure> {
         let mut child = Command::new(program)
             .arg("parse-worker")
             .args(limits.to_args())

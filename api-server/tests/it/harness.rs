@@ -110,12 +110,8 @@ impl World {
             provisioner.apply(&resource).await.unwrap();
         }
         let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
-        let app = docbrain_api::router(AppState::new(api.clone(), Arc::new(BagOfWords::new()), chat, TOKEN.into()));
+        let app = docbrain_api::router(AppState::new(api.clone(), embedder(), chat, TOKEN.into()));
         Self { owner, api, acme, rival, app }
-    }
-
-    pub(crate) fn embedder(&self) -> Arc<dyn Embedder> {
-        Arc::new(BagOfWords::new())
     }
 
     pub(crate) async fn begin(&self, tenant: TenantId) -> TenantTx {
@@ -174,6 +170,10 @@ impl World {
     pub(crate) async fn upload(&self, form: &Form) -> Reply {
         self.send(form.request("acme")).await
     }
+}
+
+pub(crate) fn embedder() -> Arc<dyn Embedder> {
+    Arc::new(BagOfWords::new())
 }
 
 async fn tenant(owner: &Pool, name: &str) -> TenantId {
@@ -282,15 +282,15 @@ impl Form {
     pub(crate) fn request(&self, tenant: &str) -> Request<Body> {
         let mut body = self.0.clone();
         body.extend(format!("--{}--\r\n", Self::BOUNDARY).bytes());
-        self.request_of(tenant, body)
+        Self::request_of(tenant, body)
     }
 
     /// The form as a client sends it that goes away before the end.
     pub(crate) fn broken_off(&self, tenant: &str) -> Request<Body> {
-        self.request_of(tenant, self.0.clone())
+        Self::request_of(tenant, self.0.clone())
     }
 
-    fn request_of(&self, tenant: &str, body: Vec<u8>) -> Request<Body> {
+    fn request_of(tenant: &str, body: Vec<u8>) -> Request<Body> {
         let content_type = format!("multipart/form-data; boundary={}", Self::BOUNDARY);
         Request::post("/document/ingest")
             .admin(tenant)

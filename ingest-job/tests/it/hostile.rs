@@ -132,7 +132,7 @@ async fn a_table_of_a_million_cells_is_read() {
 #[tokio::test]
 async fn a_sheet_that_cannot_be_read_is_not_left_out_silently() {
     let cells: String = (1..=30).fold(String::new(), |mut rows, row| {
-        write!(rows, "<row r=\"{0}\"><c r=\"A{0}\"><v>{0}</v></c></row>", row).unwrap();
+        write!(rows, "<row r=\"{row}\"><c r=\"A{row}\"><v>{row}</v></c></row>").unwrap();
         rows
     });
     let far = "<row r=\"1048576\"><c r=\"XFD1048576\"><v>1</v></c></row>";
@@ -207,7 +207,7 @@ fn impostor(folder: &tempfile::TempDir, script: &str, answer: &[u8]) -> Sandbox 
 async fn a_pdf_that_kills_the_first_engine_goes_to_the_second() {
     let folder = tempfile::tempdir().unwrap();
     let header = br#"{"outcome":{"Ok":{"title":"Saved","page_starts":[0]}},"retire":false}"#;
-    let answer = [&[header.len() as u8, 0, 0, 0, 4, 0, 0, 0], header.as_slice(), b"text"].concat();
+    let answer = [frame_lengths(header.len(), 4).as_slice(), header.as_slice(), b"text"].concat();
     let script = "/usr/bin/head -c 60 | /bin/grep -q accurate && kill -SEGV $$\n/bin/cat $answer; /bin/cat >/dev/null";
     let read = impostor(&folder, script, &answer).parse("a.pdf", PDF).await.unwrap();
     assert_eq!((read.title.as_deref(), read.markdown.as_str()), (Some("Saved"), "text"));
@@ -219,7 +219,7 @@ async fn a_pdf_that_kills_the_first_engine_goes_to_the_second() {
 async fn a_worker_that_was_taken_over_reaches_no_further_than_its_document() {
     let folder = tempfile::tempdir().unwrap();
     let header = br#"{"outcome":{"Ok":{"title":null,"page_starts":[9]}},"retire":false}"#;
-    let outside = [&[header.len() as u8, 0, 0, 0, 4, 0, 0, 0], header.as_slice(), b"text"].concat();
+    let outside = [frame_lengths(header.len(), 4).as_slice(), header.as_slice(), b"text"].concat();
     let endless = [0xff; 4096];
     for answer in [outside.as_slice(), &endless, b"{}"] {
         let mut sandbox = impostor(&folder, "/bin/cat $answer; exec /bin/cat >/dev/null 2>&1", answer);
@@ -260,6 +260,11 @@ fn a_worker_confines_itself_before_it_reads() {
     assert_eq!(limit("Max open files"), Some("0"));
     drop(worker.stdin.take());
     assert!(worker.wait().unwrap().success(), "it ends when its parent closes the pipe");
+}
+
+/// How a worker's answer begins.
+fn frame_lengths(header: usize, body: usize) -> Vec<u8> {
+    [header, body].into_iter().flat_map(|length| u32::try_from(length).unwrap().to_le_bytes()).collect()
 }
 
 fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {

@@ -202,7 +202,7 @@ async fn speed_of_the_model() {
     let text = "ownership ".repeat(190);
     assert_eq!(embedder.engine.tokenize(&text).unwrap().len(), 192);
 
-    let query = ["how do I expire a key after ten".to_owned()];
+    let query = ["how do I delete a key after ten".to_owned()];
     assert_eq!(embedder.engine.tokenize(&query[0]).unwrap().len(), 10);
     let mut times = Vec::new();
     for _ in 0..300 {
