@@ -251,7 +251,7 @@ async fn run_beside(arguments: &InstallationArguments, postgres: &PostgresArgume
     let code = match postgres.command.split_first() {
         None => {
             show::line(url.expose_secret());
-            crate::up::interrupted().await?;
+            crate::up::stop_on_signal()?.cancelled().await;
             ExitCode::SUCCESS
         }
         Some((program, rest)) => {

@@ -48,9 +48,9 @@ pub(crate) async fn up(arguments: &InstallationArguments, up: UpArguments) -> an
     let listener = TcpListener::bind(up.listen).await.with_context(|| {
         format!("cannot listen on {}: is DocBrain running already? Another address is chosen with --listen", up.listen)
     })?;
+    let stop = stop_on_signal()?;
     show::note("starting the database …");
     let installation = Installation::open(arguments).await?;
-    let stop = CancellationToken::new();
     let served = serve(&installation, &up, listener, &stop).await;
     stop.cancel();
     show::note("stopping …");
@@ -73,36 +73,44 @@ async fn serve(
     index_again_for(installation, model.embedder.model()).await?;
     let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone());
     let address = listener.local_addr()?;
-    let server = docbrain_api::serve(listener, state, stop.clone().cancelled_owned());
-    let work = async {
-        tokio::try_join!(launcher::launch_runs(installation, stop.clone()), async {
-            if !up.no_demo {
-                add_demo(installation).await?;
-            }
-            greet(installation, address, &token);
-            interrupted().await?;
-            stop.cancel();
-            Ok(())
-        })
-    };
     let serving = async {
-        server.await?;
+        docbrain_api::serve(listener, state, stop.clone().cancelled_owned()).await?;
+        anyhow::Ok(())
+    };
+    let greeting = async {
+        if !up.no_demo {
+            tokio::select! {
+                added = add_demo(installation) => added?,
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+        greet(installation, address, &token);
         anyhow::Ok(())
     };
     // Streams that are under way get a moment to end.
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    };
     tokio::select! {
-        done = async { tokio::try_join!(work, serving) } => done.map(|_| ()),
-        () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(10)).await } => Ok(()),
+        done = async { tokio::try_join!(launcher::launch_runs(installation, stop.clone()), serving, greeting) } => done.map(|_| ()),
+        () = patience => Ok(()),
     }
 }
 
-/// Completes on Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        done = tokio::signal::ctrl_c() => Ok(done?),
-    }
+/// A token that Ctrl-C or SIGTERM cancels, from this moment on.
+pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
 }
 
 /// On the first start: a tenant, a chatbot and a knowledge source from YAML, filled with the project's documentation.
