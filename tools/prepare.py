@@ -46,6 +46,8 @@ def main() -> int:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             print(f"error: no space left for {arguments.home}: free {DISK_NEEDED >> 20} MB and run again", file=sys.stderr)
+        elif error.errno in (errno.EACCES, errno.EROFS):
+            print(f"error: {error.filename} cannot be written: choose another home with DOCBRAIN_HOME", file=sys.stderr)
         else:
             print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:

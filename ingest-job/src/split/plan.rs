@@ -96,8 +96,13 @@ impl<'a> Plan<'a> {
 
     fn build(&self, piece: &Piece, words: &Range<usize>) -> Chunk {
         let layout = &self.layout;
-        let context = self.context(&piece.path);
         let embedded = [&piece.before, words, &piece.after];
+        let own_tokens = embedded.map(|span| self.ruler.count(span)).iter().sum::<usize>();
+        let mut context = self.context(&piece.path);
+        if context.tokens + own_tokens > self.settings.size {
+            // A heading that is found by its own words, and so long that naming it twice would not fit.
+            context = Context { title: None, headings: 0, tokens: 0 };
+        }
         let shown = [&piece.before, &piece.span, &piece.after];
         let span = layout.trim(&piece.span);
         Chunk {
@@ -106,7 +111,7 @@ impl<'a> Plan<'a> {
             heading_path: piece.path.iter().map(|&heading| layout.headings[heading].title.clone()).collect(),
             pages: self.pages(&span),
             span,
-            tokens: context.tokens + embedded.map(|span| self.ruler.count(span)).iter().sum::<usize>(),
+            tokens: context.tokens + own_tokens,
         }
     }
 

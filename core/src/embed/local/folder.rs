@@ -54,7 +54,6 @@ struct Module {
 /// `1_Pooling/config.json`.
 #[derive(Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "the file's own format")]
 struct PoolingModes {
     pooling_mode_mean_tokens: bool,
     pooling_mode_cls_token: bool,

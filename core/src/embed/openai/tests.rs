@@ -41,7 +41,7 @@ async fn bodies(server: &MockServer) -> Vec<Value> {
 
 /// The length of the text a vector stands for.
 fn length_behind(vector: &[f32]) -> usize {
-    (0..10_000).find(|&length| (f64::from(vector[0] / vector[1]) - f64::from(length)).abs() < 0.01).unwrap() as usize
+    (0..10_000_u16).find(|&length| (vector[0] / vector[1] - f32::from(length)).abs() < 0.01).unwrap().into()
 }
 
 #[tokio::test]
