@@ -70,7 +70,7 @@ async fn serve(
         Some(token) => token.clone(),
         None => installation.home.secret("admin-token")?,
     };
-    index_again_for(installation, model.embedder.model()).await?;
+    enqueue_what_is_left(installation, model.embedder.model()).await?;
     let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone());
     let address = listener.local_addr()?;
     let serving = async {
@@ -145,14 +145,15 @@ async fn add_demo(installation: &Installation) -> anyhow::Result<()> {
     follow(installation, tenant, run).await
 }
 
-/// After a change of the embedding model: a run for every knowledge source of another model.
-async fn index_again_for(installation: &Installation, model: &EmbeddingModel) -> anyhow::Result<()> {
+/// Runs for what an earlier process left: documents that wait without a run, and indexes of another embedding model.
+async fn enqueue_what_is_left(installation: &Installation, model: &EmbeddingModel) -> anyhow::Result<()> {
     for name in tenants::names(&installation.api).await? {
         let tenant = installation.tenant(Some(&name)).await?;
         let mut tx = TenantTx::begin(&installation.api, tenant).await?;
-        for source in generations::sources_of_other_models(&mut tx, model).await? {
-            let trigger = format!("model:{}:{}:{}", model.name, model.precision, RunId::new());
-            runs::enqueue(&mut tx, source, &trigger).await?;
+        let mut left = sources::without_a_run(&mut tx).await?;
+        left.extend(generations::sources_of_other_models(&mut tx, model).await?);
+        for source in left {
+            runs::enqueue(&mut tx, source, &format!("start:{}", RunId::new())).await?;
         }
         tx.commit().await?;
     }

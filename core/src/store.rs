@@ -77,6 +77,8 @@ pub async fn connect(url: &str, connections: u32) -> Result<Pool, Error> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
+        // A ping for every transaction costs a round trip; a broken connection fails one request instead.
+        .test_before_acquire(false)
         .connect_with(options.application_name("docbrain"))
         .await?;
     Ok(pool)
@@ -107,16 +109,17 @@ impl TenantTx {
         Ok(Self { tx: pool.begin_with(statement).await?, tenant })
     }
 
+    /// Begins a transaction whose commit returns before it is on disk: after a crash of Postgres the whole of it may be
+    /// missing, never a part. For rows that are made again (chunks) or whose loss is bearable (a chat message).
+    pub async fn begin_relaxed(pool: &Pool, tenant: TenantId) -> Result<Self, Error> {
+        let settings = "set local synchronous_commit = off; set local docbrain.tenant";
+        let statement = AssertSqlSafe(format!("begin; {settings} = '{tenant}'"));
+        Ok(Self { tx: pool.begin_with(statement).await?, tenant })
+    }
+
     /// The tenant.
     pub fn tenant(&self) -> TenantId {
         self.tenant
-    }
-
-    /// Lets the commit return before it is on disk: after a crash of Postgres the whole transaction may be missing,
-    /// never a part of it. For rows that are made again (chunks) or whose loss is bearable (a chat message).
-    pub async fn relax_durability(&mut self) -> Result<(), Error> {
-        sqlx::query!("set local synchronous_commit = off").execute(&mut *self.tx).await?;
-        Ok(())
     }
 
     /// Commits.

@@ -131,8 +131,7 @@ impl Pipeline {
             self.indexer.index(&work.path, &bytes, chunking).await?
         };
 
-        let mut tx = self.begin().await?;
-        tx.relax_durability().await?;
+        let mut tx = TenantTx::begin_relaxed(&self.pool, self.tenant).await?;
         let failure = result.as_ref().err().map(|rejection| rejection.detail.as_str());
         let outcome = DocumentOutcome {
             id: work.id,

@@ -233,8 +233,7 @@ impl Asked {
             completion_tokens: answer.usage.completion_tokens,
             milliseconds: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         };
-        let mut tx = TenantTx::begin(&self.pool, self.tenant).await?;
-        tx.relax_durability().await?;
+        let mut tx = TenantTx::begin_relaxed(&self.pool, self.tenant).await?;
         let message = conversations::append(&mut tx, &exchange).await?;
         tx.commit().await?;
         self.count(&answer);

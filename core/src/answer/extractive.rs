@@ -57,7 +57,7 @@ pub(super) async fn answer(
         return Ok(fallback(bot, TokenUsage::default()));
     }
     let mut texts = vec![question.to_owned()];
-    texts.extend(candidates.iter().map(|(quote, _)| compared(in_place(quote, passages, &units[quote.passage]))));
+    texts.extend(candidates.iter().map(|(quote, _)| compared(&in_place(quote, passages, &units[quote.passage]))));
     let vectors = embedder.embed(&texts).await?;
     let (asked, told) = vectors.split_first().expect("as many vectors as texts");
     let asks_how = HOW.contains(&first_word(question).as_str());
@@ -141,7 +141,7 @@ fn in_place(quote: &Quote, passages: &[Passage], units: &[Unit]) -> String {
     text
 }
 
-fn compared(text: String) -> String {
+fn compared(text: &str) -> String {
     text.chars().take(COMPARED).collect()
 }
 

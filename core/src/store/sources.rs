@@ -42,6 +42,20 @@ pub async fn get(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<KnowledgeSo
     read(row.id.into(), row.name, row.spec)
 }
 
+/// Knowledge sources with documents that wait and no run that would take them: an upload that was killed in between.
+pub async fn without_a_run(tx: &mut TenantTx) -> Result<Vec<KnowledgeSourceId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select distinct d.knowledge_source_id from documents d
+         where d.tenant_id = $1 and d.status = 'pending' and not exists (
+            select 1 from runs r where r.tenant_id = d.tenant_id and r.knowledge_source_id = d.knowledge_source_id
+              and r.state in ('queued', 'running'))",
+        tx.tenant().0,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(ids.into_iter().map(KnowledgeSourceId).collect())
+}
+
 /// Writes a knowledge source's projection; the id, and `true` when something changed.
 pub async fn put(
     tx: &mut TenantTx,
