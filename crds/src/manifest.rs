@@ -175,13 +175,11 @@ fn known_fields(known: &Map<String, Value>, fields: &Map<String, Value>, place: 
         .filter(|(name, _)| !(root && matches!(name.as_str(), "apiVersion" | "kind" | "metadata")))
         .flat_map(|(name, value)| {
             let place = if root { name.clone() } else { format!("{place}.{name}") };
-            match known.get(name) {
-                Some(schema) => unknown_fields(schema, value, &place),
-                None => {
-                    let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                    vec![format!("{place}: unknown field; known here: {}", names.join(", "))]
-                }
+            if let Some(schema) = known.get(name) {
+                return unknown_fields(schema, value, &place);
             }
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            vec![format!("{place}: unknown field; known here: {}", names.join(", "))]
         })
         .collect()
 }
