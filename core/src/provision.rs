@@ -1,7 +1,7 @@
 //! A custom resource's spec to rows in Postgres. The operator calls this in a cluster, `docbrain apply` on one machine.
 
 use docbrain_crds::manifest::Resource;
-use docbrain_crds::{DeletionPolicy, KnowledgeSource, Tenant};
+use docbrain_crds::{DeletionPolicy, KnowledgeSource, ObjectMeta, Tenant};
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
@@ -68,8 +68,7 @@ impl Provisioner {
             }
             Resource::Chatbot(chatbot) => {
                 let mut tx = self.begin(resource.namespace()).await?;
-                let (_, changed) =
-                    store::chatbots::put(&mut tx, name_of(&chatbot.metadata.name), &chatbot.spec).await?;
+                let (_, changed) = store::chatbots::put(&mut tx, name_of(&chatbot.metadata), &chatbot.spec).await?;
                 tx.commit().await?;
                 changed
             }
@@ -84,14 +83,14 @@ impl Provisioner {
             Resource::KnowledgeSource(source) => {
                 let mut tx = self.begin(resource.namespace()).await?;
                 if source.spec.deletion_policy == DeletionPolicy::Delete {
-                    let row = store::sources::by_name(&mut tx, name_of(&source.metadata.name)).await?;
+                    let row = store::sources::by_name(&mut tx, name_of(&source.metadata)).await?;
                     store::sources::delete(&mut tx, row.id).await?;
                 }
                 Ok(tx.commit().await?)
             }
             Resource::Chatbot(chatbot) => {
                 let mut tx = self.begin(resource.namespace()).await?;
-                let name = ChatbotRef::Name(name_of(&chatbot.metadata.name).to_owned());
+                let name = ChatbotRef::Name(name_of(&chatbot.metadata).to_owned());
                 let row = store::chatbots::get(&mut tx, &name).await?;
                 store::chatbots::delete(&mut tx, row.id).await?;
                 Ok(tx.commit().await?)
@@ -108,7 +107,7 @@ impl Provisioner {
 
     /// The tenant's row is named by its namespace, since that is how every other resource names its tenant.
     async fn apply_tenant(&self, tenant: &Tenant) -> Result<bool, ProvisionError> {
-        let name = name_of(&tenant.metadata.name);
+        let name = name_of(&tenant.metadata);
         if tenant.spec.namespace.as_deref().is_some_and(|namespace| namespace != name) {
             return Err(ProvisionError::Immutable {
                 message: format!(
@@ -125,7 +124,7 @@ impl Provisioner {
     }
 
     async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), ProvisionError> {
-        let Some(id) = store::tenants::named(&self.owner, name_of(&tenant.metadata.name)).await? else {
+        let Some(id) = store::tenants::named(&self.owner, name_of(&tenant.metadata)).await? else {
             return Ok(());
         };
         let mut tx = TenantTx::begin(&self.owner, id).await?;
@@ -134,7 +133,7 @@ impl Provisioner {
             DeletionPolicy::Retain => {
                 let mut retained = tenant.spec.clone();
                 retained.suspended = true;
-                store::tenants::put(&mut tx, name_of(&tenant.metadata.name), &retained).await?;
+                store::tenants::put(&mut tx, name_of(&tenant.metadata), &retained).await?;
             }
         }
         tx.commit().await?;
@@ -147,7 +146,7 @@ impl Provisioner {
 
 /// A change of how documents are cut asks for a run, which builds the new generation beside the old one.
 async fn apply_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<bool, ProvisionError> {
-    let (id, changed) = store::sources::put(tx, name_of(&source.metadata.name), &source.spec).await?;
+    let (id, changed) = store::sources::put(tx, name_of(&source.metadata), &source.spec).await?;
     let documents = store::documents::count(tx, &[id]).await?;
     if changed && documents != store::documents::Counts::default() && !source.spec.suspended {
         let spec = serde_json::to_vec(&source.spec).expect("a spec is JSON");
@@ -157,6 +156,6 @@ async fn apply_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<boo
     Ok(changed)
 }
 
-fn name_of(name: &Option<String>) -> &str {
-    name.as_deref().unwrap_or_default()
+fn name_of(metadata: &ObjectMeta) -> &str {
+    metadata.name.as_deref().unwrap_or_default()
 }

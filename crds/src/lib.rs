@@ -12,6 +12,8 @@ pub use resources::{
     TenantSpec, TenantStatus, Upload,
 };
 
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 

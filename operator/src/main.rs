@@ -15,7 +15,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write the CustomResourceDefinitions as YAML, one file each
+    /// Write the definitions of the custom resources as YAML, one file each
     Crd {
         /// Where to; made where it is missing
         #[arg(long)]

@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use super::*;
 use crate::{ChunkingStrategy, DeletionPolicy};
 
@@ -89,7 +91,8 @@ fn rules_of_the_crds_hold_without_a_cluster() {
 fn an_alias_bomb_is_refused() {
     let mut yaml = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
-        yaml.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", ")));
+        let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
+        writeln!(yaml, "a{level}: &a{level} [{aliases}]").unwrap();
     }
     assert!(matches!(read(&yaml), Err(ManifestError::Yaml { .. })));
 }
