@@ -106,12 +106,11 @@ impl Installation {
     /// Opens the database (starting the embedded one where it does not run), migrates it, and sees to its roles.
     pub(crate) async fn open(arguments: &InstallationArguments) -> anyhow::Result<Self> {
         let home = arguments.open_home()?;
-        let (owner_url, postgres) = match &arguments.database_url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let postgres = Postgres::start(&home, &arguments.postgres_folder(), Durability::Safe).await?;
-                (postgres.owner_url().clone(), Some(postgres))
-            }
+        let (owner_url, postgres) = if let Some(url) = &arguments.database_url {
+            (url.clone(), None)
+        } else {
+            let postgres = Postgres::start(&home, &arguments.postgres_folder(), Durability::Safe).await?;
+            (postgres.owner_url().clone(), Some(postgres))
         };
         let owner = store::connect(owner_url.expose_secret(), 8).await.context("cannot reach the database")?;
         store::migrate(&owner).await?;
@@ -137,17 +136,14 @@ impl Installation {
 
     /// The tenant of this name, or the only one there is.
     pub(crate) async fn tenant(&self, name: Option<&str>) -> anyhow::Result<TenantId> {
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => {
-                let mut names = store::tenants::names(&self.api).await?;
-                match names.len() {
-                    1 => names.remove(0),
-                    0 => {
-                        anyhow::bail!("there is no tenant yet: `docbrain up` adds a demo, `docbrain apply -f` your own")
-                    }
-                    _ => anyhow::bail!("there are several tenants; name one with --tenant: {}", names.join(", ")),
-                }
+        let name = if let Some(name) = name {
+            name.to_owned()
+        } else {
+            let mut names = store::tenants::names(&self.api).await?;
+            match names.len() {
+                1 => names.remove(0),
+                0 => anyhow::bail!("there is no tenant yet: `docbrain up` adds a demo, `docbrain apply -f` your own"),
+                _ => anyhow::bail!("there are several tenants; name one with --tenant: {}", names.join(", ")),
             }
         };
         store::tenants::named(&self.api, &name).await?.with_context(|| format!("there is no tenant {name:?}"))

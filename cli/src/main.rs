@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
     let Arguments { command, installation, log_format, log_filter } = Arguments::parse();
     telemetry::init_logs(log_format, &log_filter);
     let done = match command {
-        Command::Up(arguments) => up::up(&installation, arguments).await,
+        Command::Up(arguments) => Box::pin(up::up(&installation, arguments)).await,
         Command::Apply(arguments) => apply::apply(&installation, &arguments).await,
         Command::Delete(arguments) => apply::delete(&installation, &arguments).await,
         Command::Ingest(arguments) => ingest::ingest(&installation, &arguments).await,

@@ -115,7 +115,7 @@ impl Postgres {
     }
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<Pool> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let attempt = timeout(Duration::from_secs(5), store::connect(self.superuser_url.expose_secret(), 1)).await;
             match attempt {

@@ -51,7 +51,7 @@ pub(crate) async fn up(arguments: &InstallationArguments, up: UpArguments) -> an
     let stop = stop_on_signal()?;
     show::note("starting the database …");
     let installation = Installation::open(arguments).await?;
-    let served = serve(&installation, &up, listener, &stop).await;
+    let served = Box::pin(serve(&installation, &up, listener, &stop)).await;
     stop.cancel();
     show::note("stopping …");
     installation.shut_down().await?;

@@ -1,4 +1,4 @@
-//! Migrates the database of DATABASE_URL: a step of `make generate`, before the query macros look at it.
+//! Migrates the database of `DATABASE_URL`: a step of `make generate`, before the query macros look at it.
 
 use docbrain_core::{env, store};
 

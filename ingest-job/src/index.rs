@@ -1,6 +1,6 @@
 //! One document's bytes to chunks with their vectors and weights: parse, split, embed. Stores nothing.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use docbrain_core::embed::{EmbedError, Embedder};
@@ -61,13 +61,13 @@ pub struct Indexer {
 
 impl Indexer {
     /// `program` is this program, which is started again as a parser; at most `workers` of them run at a time.
-    pub fn new(model: OpenedEmbedder, program: PathBuf, workers: usize) -> Self {
+    pub fn new(model: OpenedEmbedder, program: &Path, workers: usize) -> Self {
         Self {
             embedder: model.embedder,
             counter: model
                 .tokenizer
                 .map_or_else(TokenCounter::approximate, |tokenizer| TokenCounter::exact(&tokenizer)),
-            sandboxes: Mutex::new((0..workers).map(|_| Sandbox::new(program.clone(), Limits::default())).collect()),
+            sandboxes: Mutex::new((0..workers).map(|_| Sandbox::new(program.to_owned(), Limits::default())).collect()),
             vacancies: Semaphore::new(workers),
         }
     }

@@ -58,7 +58,7 @@ async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
     let pipeline = Pipeline {
         pool: store::connect(arguments.database_url.expose_secret(), u32::from(arguments.concurrency) + 2).await?,
         tenant: arguments.tenant,
-        indexer: Indexer::new(model, std::env::current_exe()?, concurrency.min(2)),
+        indexer: Indexer::new(model, &std::env::current_exe()?, concurrency.min(2)),
         concurrency,
     };
     pipeline.carry_out(arguments.run).await?;

@@ -30,7 +30,7 @@ impl Up {
             .spawn()
             .unwrap();
         let up = Self { process, url: format!("http://127.0.0.1:{port}"), client: Client::new() };
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while up.client.get(format!("{}/readyz", up.url)).send().await.is_err() {
             assert!(Instant::now() < deadline, "docbrain up did not become ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -50,7 +50,7 @@ impl Up {
     }
 
     async fn until_indexed(&self, documents: u64) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(180);
+        let deadline = Instant::now() + Duration::from_mins(3);
         loop {
             let list = self.get("/chatbots/demo/documents").await;
             if list["counts"]["indexed"].as_u64() == Some(documents) && list["counts"]["pending"] == 0 {
@@ -83,7 +83,7 @@ async fn from_the_first_start_to_a_cited_answer_and_a_clean_stop() {
     up.until_indexed(3).await;
     let reply = up.chat("What happens when an ingestion is killed?").await;
     assert_eq!((reply["answerable"].as_bool(), reply["kind"].as_str()), (Some(true), Some("extractive")), "{reply}");
-    assert!(reply["citations"][0]["path"].as_str().unwrap().ends_with(".md"), "{reply}");
+    assert_eq!(reply["citations"][0]["path"], "ARCHITECTURE.md", "{reply}");
 
     let lamp =
         "# Lamp L-17\n\n## Changing the bulb\n\nPull the green lever, then turn the bulb of the L-17 to the left.\n";

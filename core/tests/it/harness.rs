@@ -129,7 +129,7 @@ pub(crate) fn chunk(text: &str) -> NewChunk {
 
 /// A unit vector of how often letters occur: alike for texts that are.
 pub(crate) fn embedding(text: &str) -> Vec<f32> {
-    let mut vector = vec![0.01_f32; DIMENSIONS];
+    let mut vector = [0.01_f32; DIMENSIONS];
     for byte in text.bytes().filter(u8::is_ascii_lowercase) {
         vector[usize::from(byte) % DIMENSIONS] += 1.0;
     }

@@ -61,7 +61,10 @@ async fn words_are_found_by_the_text_arm_and_scored_as_bm25(owner: PgPool) {
     // Lucene's BM25 by hand: `key` in two of four chunks, `expir` in one, each once in its chunk.
     let weight = |length: f32| 1.0 / (1.0 + 0.9 * (1.0 - 0.4 + 0.4 * length / 110.0));
     let idf = |n: f32| (1.0 + (4.0 - n + 0.5) / (n + 0.5)).ln();
-    let length = lexical::terms(TEXTS[0], Language::English).values().sum::<u32>() as f32;
+    let length = lexical::terms(TEXTS[0], Language::English)
+        .into_values()
+        .map(|n| f32::from(u16::try_from(n).unwrap()))
+        .sum::<f32>();
     let expected = weight(length) * (idf(2.0) + idf(1.0));
     assert!((found[0].2 - expected).abs() < 1e-3, "{} is not {expected}", found[0].2);
 }
