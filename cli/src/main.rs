@@ -39,7 +39,7 @@ struct Arguments {
     /// How log lines are written: text or json
     #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
     log_format: LogFormat,
-    /// Which log lines are written, such as info or docbrain_core=debug
+    /// Which log lines are written, such as info or debug
     #[arg(long, env = env::LOG_FILTER, default_value = "warn", global = true)]
     log_filter: String,
 }

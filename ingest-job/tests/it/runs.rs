@@ -1,5 +1,6 @@
 //! Runs of the real program: complete, incremental, and killed at any moment.
 
+use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,10 +17,12 @@ async fn fill(world: &World, tenant: &Tenant) {
     for number in 0..40 {
         let mut text = format!("# Chapter {number}\n\n");
         for section in 0..4 {
-            text.push_str(&format!(
+            write!(
+                text,
                 "## Section {section} of {number}\n\nThe valve number {number} is opened by turning handle {section} to the left. \
                  After {section} minutes the pressure falls, and the lamp of chamber {number} goes out.\n\n"
-            ));
+            )
+            .unwrap();
         }
         world.put(tenant, &format!("chapters/{number:02}.md"), text.as_bytes()).await;
     }
