@@ -5,7 +5,7 @@
 //! | [`answer`] | passages and a question in, a cited answer out |
 //! | [`chat`] | the one client for OpenAI-compatible chat models |
 //! | [`embed`] | text to vectors: the built-in model or an OpenAI-compatible endpoint |
-//! | [`env`] | every environment variable, named once |
+//! | [`mod@env`] | every environment variable, named once |
 //! | [`ids`] | typed identifiers |
 //! | [`lexical`] | text to weighted terms: the BM25 arm's analysis |
 //! | [`openai`] | connecting, retrying and failing: shared by the clients of model servers |
