@@ -53,13 +53,13 @@ check: prerequisites ## Check format, lints, documentation, licences and generat
 
 .PHONY: generate
 generate: tools build ## Refresh every generated file
-	cargo run --quiet -p docbrain-operator -- crd --folder crds/generated
+	target/debug/docbrain-operator crd --folder crds/generated
 	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh .sqlx
-	UPDATE_OPENAPI=1 cargo test --quiet -p docbrain-api --lib openapi
+	UPDATE_OPENAPI=1 cargo test --quiet --workspace openapi
 
 .PHONY: fresh
 fresh: tools build ## Check that generated files are fresh
-	cargo run --quiet -p docbrain-operator -- crd --folder target/fresh/crds
+	target/debug/docbrain-operator crd --folder target/fresh/crds
 	diff -r crds/generated target/fresh/crds
 	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh target/fresh/sqlx
 	diff -r .sqlx target/fresh/sqlx
