@@ -36,11 +36,11 @@ pub(crate) struct UpArguments {
 
 const DEMO: &str = include_str!("../../deploy/demo.yaml");
 
-/// What the demo chatbot knows: this project's own documentation.
+/// What the demo chatbot knows: this project's own documentation. Without the README, which shows questions to it.
 const DEMO_DOCUMENTS: [(&str, &str); 3] = [
-    ("README.md", include_str!("../../README.md")),
     ("ARCHITECTURE.md", include_str!("../../ARCHITECTURE.md")),
     ("CONTRIBUTING.md", include_str!("../../CONTRIBUTING.md")),
+    ("docs/guides/troubleshooting.md", include_str!("../../docs/guides/troubleshooting.md")),
 ];
 
 pub(crate) async fn up(arguments: &InstallationArguments, up: UpArguments) -> anyhow::Result<()> {

@@ -83,7 +83,8 @@ async fn from_the_first_start_to_a_cited_answer_and_a_clean_stop() {
     up.until_indexed(3).await;
     let reply = up.chat("What happens when an ingestion is killed?").await;
     assert_eq!((reply["answerable"].as_bool(), reply["kind"].as_str()), (Some(true), Some("extractive")), "{reply}");
-    assert_eq!(reply["citations"][0]["path"], "ARCHITECTURE.md", "{reply}");
+    let cited = reply["citations"].as_array().unwrap();
+    assert!(cited.iter().any(|citation| citation["path"] == "ARCHITECTURE.md"), "{reply}");
 
     let lamp =
         "# Lamp L-17\n\n## Changing the bulb\n\nPull the green lever, then turn the bulb of the L-17 to the left.\n";
