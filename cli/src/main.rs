@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
     log_format: LogFormat,
     /// Which log lines are written, such as info or debug
-    #[arg(long, env = env::LOG_FILTER, default_value = "warn", global = true)]
+    #[arg(long, env = env::LOG_FILTER, default_value = "warn,sqlx=error,async_openai=off", global = true)]
     log_filter: String,
 }
 

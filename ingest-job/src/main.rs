@@ -21,7 +21,7 @@ struct Arguments {
     #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
     log_format: LogFormat,
     /// Which log lines are written
-    #[arg(long, env = env::LOG_FILTER, default_value = "info", global = true)]
+    #[arg(long, env = env::LOG_FILTER, default_value = "info,sqlx=error,async_openai=off", global = true)]
     log_filter: String,
 }
 
