@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ceilings::{Ceilings, summary_cells};
 use super::server::Server;
-use super::{Extent, per_unit};
+use super::{Windows, per_unit};
 use crate::load::{self, Bodies, Judgement, Summary, Target, Until};
 use crate::machine::CpuTimes;
 use crate::report::{Budget, Row, Table, number};
@@ -45,16 +45,16 @@ pub(super) async fn measure(
     server: &Server,
     chat: Chat,
     questions: &Arc<Bodies>,
-    extent: Extent,
+    windows: Windows,
 ) -> anyhow::Result<MeasuredChat> {
     let accept = if chat.streamed { "text/event-stream" } else { "application/json" };
     let target = Target::post(&server.chat_url(), questions, judge)?
         .header("authorization", &format!("Bearer {}", Server::token()))?
         .header("accept", accept)?;
     let target = Arc::new(target);
-    load::run(&target, chat.clients, Until::Elapsed(extent.warm_up)).await?;
+    load::run(&target, chat.clients, Until::Elapsed(windows.warm_up)).await?;
     let (before, begun) = (server.watched().cpu_times()?, Instant::now());
-    let summary = load::run(&target, chat.clients, Until::Elapsed(extent.measured)).await?;
+    let summary = load::run(&target, chat.clients, Until::Elapsed(windows.measured)).await?;
     let elapsed = begun.elapsed();
     let cpu = server.watched().cpu_times()?.since(before);
     Ok(MeasuredChat { chat, summary, cpu, elapsed })
@@ -62,7 +62,7 @@ pub(super) async fn measure(
 
 /// A whole reply says whether its answer came from the model; another one cost no model call.
 fn judge(body: &[u8]) -> Judgement {
-    let says = |text: &[u8]| body.extent(text.len()).rev().any(|window| window == text);
+    let says = |text: &[u8]| body.windows(text.len()).rev().any(|window| window == text);
     if says(br#""kind":"generated""#) {
         Judgement::Good
     } else if says(br#""answerable":"#) {

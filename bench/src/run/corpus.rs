@@ -227,7 +227,7 @@ mod tests {
         assert!(once.iter().zip(&again).all(|(one, other)| one.bytes == other.bytes && one.name == other.name));
         let first = String::from_utf8(once[0].bytes.clone()).unwrap();
         assert!(first.starts_with("# ") && first.contains("\n## ") && first.contains("\n```\n"), "{first:.300}");
-        assert!(once.extent(2).all(|pair| pair[0].bytes != pair[1].bytes));
+        assert!(once.windows(2).all(|pair| pair[0].bytes != pair[1].bytes));
     }
 
     #[test]
