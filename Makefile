@@ -52,9 +52,12 @@ check: prerequisites ## Check format, lints, documentation, licences and generat
 	$(MAKE) --no-print-directory fresh
 
 .PHONY: generate
-generate: tools build ## Refresh every generated file
-	target/debug/docbrain-operator crd --folder crds/generated
+generate: tools ## Refresh every generated file
+	@# Nothing can be built while .sqlx is stale; any DocBrain starts the database that mends it.
+	test -x $(DOCBRAIN) || cargo build --workspace --all-targets
 	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh .sqlx
+	cargo build --workspace --all-targets
+	target/debug/docbrain-operator crd --folder crds/generated
 	UPDATE_OPENAPI=1 cargo test --quiet --workspace openapi
 
 .PHONY: fresh

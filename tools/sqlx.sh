@@ -6,7 +6,9 @@ folder=$1
 rm -rf "$folder"
 mkdir -p "$folder"
 folder=$(realpath "$folder")
-SQLX_OFFLINE=true target/debug/examples/migrate
+# Not by the product's own program, which holds the migrations of the time it was built.
+"$DOCBRAIN_HOME/tools/postgres/bin/psql" "$DATABASE_URL" --quiet --no-psqlrc --set ON_ERROR_STOP=1 \
+  $(printf -- '--file %s ' migrations/*.sql)
 # The macros run only when the crate is compiled; afterwards it counts as unchanged again.
 mtime=$(mktemp)
 trap 'touch -r "$mtime" core/src/lib.rs; rm -f "$mtime"' EXIT

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Folders to ingest instead of the project's own pages and generated text.
     #[arg(long)]
     corpus: Vec<PathBuf>,
-    /// A tenth of the text and shorter windows: to see that everything works, not to quote.
+    /// A tenth of the text and shorter loads: to see that everything works, not to quote.
     #[arg(long)]
     quick: bool,
     /// Leave out what needs the built-in embedding model.
@@ -51,16 +51,29 @@ pub(crate) struct Options {
     no_model: bool,
 }
 
-/// How long each load lasts.
+/// How much is measured.
 #[derive(Clone, Copy)]
-struct Windows {
+struct Extent {
     warm_up: Duration,
     measured: Duration,
+    /// Bytes of generated text, for embeddings that cost nothing and for the built-in model's.
+    generated: usize,
+    generated_for_model: usize,
 }
 
-impl Windows {
-    const FULL: Self = Self { warm_up: Duration::from_secs(3), measured: Duration::from_secs(15) };
-    const QUICK: Self = Self { warm_up: Duration::from_secs(1), measured: Duration::from_secs(3) };
+impl Extent {
+    const FULL: Self = Self {
+        warm_up: Duration::from_secs(3),
+        measured: Duration::from_secs(15),
+        generated: 12_000_000,
+        generated_for_model: 600_000,
+    };
+    const QUICK: Self = Self {
+        warm_up: Duration::from_secs(1),
+        measured: Duration::from_secs(3),
+        generated: 1_200_000,
+        generated_for_model: 60_000,
+    };
 }
 
 /// Measures everything, prints the result and writes it into the page.
@@ -82,8 +95,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
     let machine = Machine::read();
+    let extent = if options.quick { Extent::QUICK } else { Extent::FULL };
     let corpus = if options.corpus.is_empty() {
-        Corpus::own(Path::new("."), if options.quick { 1_200_000 } else { 12_000_000 })?
+        Corpus::own(Path::new("."), extent.generated)?
     } else {
         Corpus::of_folders(&options.corpus)?
     };
@@ -91,11 +105,10 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     if questions.is_empty() {
         bail!("the corpus holds no text document to make questions of");
     }
-    let windows = if options.quick { Windows::QUICK } else { Windows::FULL };
     let (stub, model_url) = start_stub()?;
 
     say("model server alone");
-    let ceilings = ceilings::measure(&model_url, &questions, windows).await?;
+    let ceilings = ceilings::measure(&model_url, &questions, extent).await?;
 
     say("product with stub embeddings: start");
     let setup = Setup { binary: &options.binary, home: &options.home, model_url: &model_url, stub: stub.id() };
@@ -109,7 +122,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     let mut chats = Vec::new();
     for chat in Chat::ALL {
         say(&format!("chat, {}", chat.name));
-        chats.push(chat::measure(&server, chat, &questions, windows).await?);
+        chats.push(chat::measure(&server, chat, &questions, extent).await?);
     }
     server.rest().await?;
     let rest_after = memory_mib(server.process_id())?;
@@ -119,7 +132,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         Err(anyhow::anyhow!("left out by --no-model"))
     } else {
         say("product with the built-in model");
-        built_in::measure(&setup, &questions, windows).await
+        built_in::measure(&setup, &questions, extent).await
     };
 
     let mut rows = chat::rows(&chats, &ceilings);

@@ -183,6 +183,7 @@ async fn follow(installation: &Installation, tenant: TenantId, run: RunId) -> an
 
 fn greet(installation: &Installation, address: SocketAddr, token: &SecretString) {
     let token = token.expose_secret();
+    let program = std::env::args().next().unwrap_or_else(|| "docbrain".to_owned());
     let answers = match &installation.chat {
         Some(endpoint) => format!("answers are written by {} at {}", endpoint.model, endpoint.base_url),
         None => format!("answers are quotes; set {} and {} for a chat model", env::CHAT_BASE_URL, env::CHAT_API_KEY),
@@ -195,7 +196,7 @@ DocBrain is ready; {answers}.
   API    http://{address}/docs
   try    curl http://{address}/conversation/chat -H 'Authorization: Bearer {token}' \\
            -H 'Content-Type: application/json' -d '{{\"chatbot\":\"demo\",\"message\":\"What is DocBrain?\"}}'
-  add    docbrain ingest PATH --chatbot demo
+  add    {program} ingest PATH --chatbot demo
 
 Ctrl-C stops it."
     ));

@@ -1,6 +1,5 @@
 //! A question to ranked passages.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -142,7 +141,7 @@ fn with_spares(top_k: u32) -> u32 {
 
 /// Keeps the first of passages that say the same, up to `most`.
 fn without_duplicates(passages: Vec<Passage>, most: usize) -> Vec<Passage> {
-    let mut kept: Vec<(Passage, HashSet<u64>)> = Vec::new();
+    let mut kept: Vec<(Passage, Vec<u64>)> = Vec::new();
     for passage in passages {
         if kept.len() == most {
             break;
@@ -162,25 +161,29 @@ fn overlap(a: &Passage, b: &Passage) -> bool {
     a.document_id == b.document_id && shared as usize * 2 > shorter
 }
 
-/// Sets of shingles whose Jaccard index is above 0.8 (Broder 1997, "On the resemblance and containment of documents").
-fn alike(a: &HashSet<u64>, b: &HashSet<u64>) -> bool {
-    let shared = a.intersection(b).count();
-    shared * 10 > (a.len() + b.len() - shared) * 8
+/// Sets of shingles, in order, whose Jaccard index is above 0.8 (Broder 1997, "On the resemblance and containment of
+/// documents").
+fn alike(a: &[u64], b: &[u64]) -> bool {
+    let alike = |shared: usize| shared * 10 > (a.len() + b.len() - shared) * 8;
+    alike(a.len().min(b.len())) && alike(a.iter().filter(|shingle| b.binary_search(shingle).is_ok()).count())
 }
 
-/// Hashes of every run of four words.
-fn shingles(text: &str) -> HashSet<u64> {
+/// Hashes of every run of four words, in order and each once.
+fn shingles(text: &str) -> Vec<u64> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let words: Vec<String> =
         text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
-    words
+    let mut shingles: Vec<u64> = words
         .windows(4.min(words.len()).max(1))
         .map(|run| {
             let mut hasher = DefaultHasher::new();
             run.hash(&mut hasher);
             hasher.finish()
         })
-        .collect()
+        .collect();
+    shingles.sort_unstable();
+    shingles.dedup();
+    shingles
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ pub fn parse_with(engine: PdfEngine, name: &str, bytes: &[u8]) -> Result<ParsedD
     }
     check_size(document.markdown.len())?;
     let own = document.title.as_deref().and_then(tidy_title).filter(|title| !is_placeholder(title));
-    let heading = || markdown::first_heading(&document.markdown).as_deref().and_then(tidy_title);
+    let heading = || markdown::title_heading(&document.markdown).as_deref().and_then(tidy_title);
     document.title = own.or_else(heading).or_else(|| file_stem(name));
     Ok(document)
 }

@@ -132,13 +132,21 @@ pub(crate) async fn list_documents(
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(Problem::new(ProblemKind::InvalidField, "`limit` must be 1 to 1000"));
     }
+    let after = page.after.as_deref().map(position).transpose()?;
     let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
     let bot = chatbots::get(&mut tx, &ChatbotRef::from(id.as_str())).await?;
-    let documents = documents::list(&mut tx, &bot.sources, page.after.as_deref(), limit).await?;
+    let documents = documents::list(&mut tx, &bot.sources, after, limit).await?;
     let counts = documents::count(&mut tx, &bot.sources).await?;
     tx.commit().await?;
-    let next = documents.last().filter(|_| documents.len() == limit as usize).map(|last| last.path.clone());
+    let last = documents.last().filter(|_| documents.len() == limit as usize);
+    let next = last.map(|last| format!("{}/{}", last.id, last.path));
     Ok(Json(DocumentList { documents: documents.into_iter().map(Into::into).collect(), counts: counts.into(), next }))
+}
+
+/// The document that a page ended with, as `next` names it: two knowledge sources may hold the same path.
+fn position(next: &str) -> Result<(&str, DocumentId), Problem> {
+    let parts = next.split_once('/').and_then(|(id, path)| Some((path, id.parse().ok()?)));
+    parts.ok_or_else(|| Problem::new(ProblemKind::InvalidField, "`after` must be the `next` of an earlier page"))
 }
 
 /// Delete a document, and what the index holds of it

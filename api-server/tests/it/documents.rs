@@ -133,24 +133,28 @@ async fn a_form_says_where_its_files_go(owner: PgPool) {
     world.upload(&form().field("chatbot", "pair").field("source", "news").file("n.md", b"n")).await.json(202);
     let json = world.post("/document/ingest", &json!({})).await;
     json.problem(415, "unsupported_media_type");
+    sqlx::query("update tenants set suspended = true").execute(&world.owner).await.unwrap();
+    refused(form().field("source", "docs").file("a.md", b"a"), 409, "knowledge_source_suspended").await;
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_list_comes_in_pages(owner: PgPool) {
     let world = World::new(owner).await;
-    let form = (0..5).fold(Form::default().field("source", "docs"), |form, n| form.file(&format!("{n}.md"), b"x"));
-    world.upload(&form).await.json(202);
+    let form = |source| Form::default().field("chatbot", "pair").field("source", source);
+    let docs = (0..3).fold(form("docs"), |form, n| form.file(&format!("{n}.md"), b"x"));
+    world.upload(&docs).await.json(202);
+    world.upload(&form("news").file("1.md", b"y").file("a/b.md", b"y")).await.json(202);
     let mut seen = Vec::new();
     let mut query = "?limit=2".to_owned();
     loop {
-        let page = world.get(&format!("/chatbots/helper/documents{query}")).await.json(200);
+        let page = world.get(&format!("/chatbots/pair/documents{query}")).await.json(200);
         assert_eq!(page["counts"]["pending"], 5);
         seen.extend(paths(&page).into_iter().map(str::to_owned));
         let Some(next) = page["next"].as_str() else { break };
         query = format!("?limit=2&after={next}");
     }
-    assert_eq!(seen, ["0.md", "1.md", "2.md", "3.md", "4.md"]);
-    for bad in ["?limit=0", "?limit=1001"] {
+    assert_eq!(seen, ["0.md", "1.md", "1.md", "2.md", "a/b.md"]);
+    for bad in ["?limit=0", "?limit=1001", "?after=1.md", "?after=x/1.md"] {
         world.get(&format!("/chatbots/helper/documents{bad}")).await.problem(422, "invalid_field");
     }
     for bad in ["?limit=x", "?page=2"] {

@@ -8,7 +8,7 @@ use super::chat::{Chat, MeasuredChat};
 use super::corpus::Corpus;
 use super::ingestion::MeasuredIngestion;
 use super::server::{Embeddings, Server, Setup};
-use super::{Windows, chat, ingestion, per_unit};
+use super::{Extent, chat, ingestion, per_unit};
 use crate::load::Bodies;
 use crate::machine::memory_mib;
 use crate::report::{Table, number};
@@ -22,13 +22,11 @@ pub(super) struct BuiltIn {
 }
 
 /// A server with the built-in model: a small corpus ingested, one client's questions answered.
-pub(super) async fn measure(setup: &Setup<'_>, questions: &Arc<Bodies>, windows: Windows) -> anyhow::Result<BuiltIn> {
-    // The engine does some forty chunks a second.
-    const BYTES: usize = 600_000;
+pub(super) async fn measure(setup: &Setup<'_>, questions: &Arc<Bodies>, extent: Extent) -> anyhow::Result<BuiltIn> {
     let server = Server::start(setup, Embeddings::BuiltIn).await?;
     server.rest().await?;
-    let ingestion = ingestion::measure(&server, &Corpus::generated(BYTES)?).await?;
-    let chat = chat::measure(&server, Chat::ONE, questions, windows).await?;
+    let ingestion = ingestion::measure(&server, &Corpus::generated(extent.generated_for_model)?).await?;
+    let chat = chat::measure(&server, Chat::ONE, questions, extent).await?;
     if let Some(error) = &chat.summary.first_error {
         bail!("{} questions failed: {error}", chat.summary.errors);
     }

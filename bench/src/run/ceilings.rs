@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::Windows;
+use super::Extent;
 use crate::load::{self, Bodies, Judgement, Summary, Target, Until};
 use crate::report::{Table, number};
 use crate::stub;
@@ -16,8 +16,8 @@ pub(super) struct Ceilings {
     loads: Vec<(&'static str, Summary)>,
 }
 
-pub(super) async fn measure(model_url: &str, questions: &[String], windows: Windows) -> anyhow::Result<Ceilings> {
-    let window = Until::Elapsed(windows.measured / 5);
+pub(super) async fn measure(model_url: &str, questions: &[String], extent: Extent) -> anyhow::Result<Ceilings> {
+    let window = Until::Elapsed(extent.measured / 5);
     let passages: Vec<String> =
         (1..=5).map(|number| format!("[{number}] {}\n", "Words about nothing. ".repeat(50))).collect();
     let chat = |streamed: bool| {
@@ -31,7 +31,7 @@ pub(super) async fn measure(model_url: &str, questions: &[String], windows: Wind
     let bodies = Bodies::new(questions.iter().take(1000).map(body))?;
     let embed = Arc::new(Target::post(&format!("{model_url}/embeddings"), &bodies, judge_any)?);
     let (plain, streamed) = (chat(false)?, chat(true)?);
-    load::run(&plain, 16, Until::Elapsed(windows.warm_up / 3)).await?;
+    load::run(&plain, 16, Until::Elapsed(extent.warm_up / 3)).await?;
     Ok(Ceilings {
         embedding: load::run(&embed, 1, window).await?,
         chat: load::run(&streamed, 1, window).await?,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ceilings::{Ceilings, summary_cells};
 use super::server::Server;
-use super::{Windows, per_unit};
+use super::{Extent, per_unit};
 use crate::load::{self, Bodies, Judgement, Summary, Target, Until};
 use crate::machine::CpuTimes;
 use crate::report::{Budget, Row, Table, number};
@@ -45,16 +45,16 @@ pub(super) async fn measure(
     server: &Server,
     chat: Chat,
     questions: &Arc<Bodies>,
-    windows: Windows,
+    extent: Extent,
 ) -> anyhow::Result<MeasuredChat> {
     let accept = if chat.streamed { "text/event-stream" } else { "application/json" };
     let target = Target::post(&server.chat_url(), questions, judge)?
         .header("authorization", &format!("Bearer {}", Server::token()))?
         .header("accept", accept)?;
     let target = Arc::new(target);
-    load::run(&target, chat.clients, Until::Elapsed(windows.warm_up)).await?;
+    load::run(&target, chat.clients, Until::Elapsed(extent.warm_up)).await?;
     let (before, begun) = (server.watched().cpu_times()?, Instant::now());
-    let summary = load::run(&target, chat.clients, Until::Elapsed(windows.measured)).await?;
+    let summary = load::run(&target, chat.clients, Until::Elapsed(extent.measured)).await?;
     let elapsed = begun.elapsed();
     let cpu = server.watched().cpu_times()?.since(before);
     Ok(MeasuredChat { chat, summary, cpu, elapsed })

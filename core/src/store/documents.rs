@@ -146,11 +146,11 @@ pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDoc
     Ok(Put::Pending(id.into()))
 }
 
-/// Documents of some knowledge sources by path, after `after` in that order, at most `limit`.
+/// Documents of some knowledge sources by path and id, after `after` in that order, at most `limit`.
 pub async fn list(
     tx: &mut TenantTx,
     sources: &[KnowledgeSourceId],
-    after: Option<&str>,
+    after: Option<(&str, DocumentId)>,
     limit: u32,
 ) -> Result<Vec<DocumentRow>, Error> {
     let sources: Vec<_> = sources.iter().map(|id| id.0).collect();
@@ -159,11 +159,13 @@ pub async fn list(
                 d.language, d.pages, d.chunks, d.created_at, d.indexed_at
          from documents d
          join knowledge_sources s on s.tenant_id = d.tenant_id and s.id = d.knowledge_source_id
-         where d.tenant_id = $1 and d.knowledge_source_id = any ($2) and ($3::text is null or d.path > $3)
-         order by d.path, d.id limit $4",
+         where d.tenant_id = $1 and d.knowledge_source_id = any ($2)
+           and ($3::text is null or (d.path, d.id) > ($3, $4))
+         order by d.path, d.id limit $5",
         tx.tenant().0,
         &sources,
-        after,
+        after.map(|(path, _)| path),
+        after.map(|(_, id)| id.0),
         i64::from(limit),
     )
     .fetch_all(&mut **tx)

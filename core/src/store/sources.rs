@@ -14,32 +14,36 @@ pub struct KnowledgeSourceRow {
     pub name: String,
     /// Its spec.
     pub spec: KnowledgeSourceSpec,
+    /// Whether its tenant, or it, is suspended.
+    pub suspended: bool,
 }
 
 /// The knowledge source of this name.
 pub async fn by_name(tx: &mut TenantTx, name: &str) -> Result<KnowledgeSourceRow, Error> {
     let row = sqlx::query!(
-        "select id, name, spec from knowledge_sources where tenant_id = $1 and name = $2",
+        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!"
+         from knowledge_sources s join tenants t using (tenant_id) where s.tenant_id = $1 and s.name = $2"#,
         tx.tenant().0,
         name
     )
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(Error::NotFound { what: "knowledge source" })?;
-    read(row.id.into(), row.name, row.spec)
+    read(row.id.into(), row.name, row.spec, row.suspended)
 }
 
 /// The knowledge source with this id.
 pub async fn get(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<KnowledgeSourceRow, Error> {
     let row = sqlx::query!(
-        "select id, name, spec from knowledge_sources where tenant_id = $1 and id = $2",
+        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!"
+         from knowledge_sources s join tenants t using (tenant_id) where s.tenant_id = $1 and s.id = $2"#,
         tx.tenant().0,
         id.0
     )
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(Error::NotFound { what: "knowledge source" })?;
-    read(row.id.into(), row.name, row.spec)
+    read(row.id.into(), row.name, row.spec, row.suspended)
 }
 
 /// Knowledge sources with documents that wait and no run that would take them: an upload that was killed in between.
@@ -104,8 +108,13 @@ pub(super) async fn drop_indexes(tx: &mut TenantTx, source: Option<KnowledgeSour
     Ok(())
 }
 
-fn read(id: KnowledgeSourceId, name: String, spec: serde_json::Value) -> Result<KnowledgeSourceRow, Error> {
+fn read(
+    id: KnowledgeSourceId,
+    name: String,
+    spec: serde_json::Value,
+    suspended: bool,
+) -> Result<KnowledgeSourceRow, Error> {
     let spec =
         serde_json::from_value(spec).map_err(|source| Error::Inconsistent { table: "knowledge_sources", source })?;
-    Ok(KnowledgeSourceRow { id, name, spec })
+    Ok(KnowledgeSourceRow { id, name, spec, suspended })
 }

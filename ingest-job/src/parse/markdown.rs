@@ -26,17 +26,26 @@ pub(super) fn parse(text: &str) -> ParsedDocument {
 
 /// The text of the first level 1 heading.
 pub(super) fn first_heading(markdown: &str) -> Option<String> {
-    let mut heading: Option<String> = None;
-    for event in Parser::new(markdown) {
+    headings(markdown).find(|(level, _)| *level == HeadingLevel::H1).map(|(_, text)| text)
+}
+
+/// What a page is headed: its first level 1 heading, or the first of any level where it has none.
+pub(super) fn title_heading(markdown: &str) -> Option<String> {
+    first_heading(markdown).or_else(|| headings(markdown).next().map(|(_, text)| text))
+}
+
+fn headings(markdown: &str) -> impl Iterator<Item = (HeadingLevel, String)> {
+    let mut heading: Option<(HeadingLevel, String)> = None;
+    Parser::new(markdown).filter_map(move |event| {
         match (&mut heading, event) {
-            (None, Event::Start(Tag::Heading { level: HeadingLevel::H1, .. })) => heading = Some(String::new()),
-            (Some(text), Event::Text(part) | Event::Code(part)) => text.push_str(&part),
-            (Some(text), Event::SoftBreak | Event::HardBreak) => text.push(' '),
-            (Some(_), Event::End(TagEnd::Heading(_))) => return heading,
+            (None, Event::Start(Tag::Heading { level, .. })) => heading = Some((level, String::new())),
+            (Some((_, text)), Event::Text(part) | Event::Code(part)) => text.push_str(&part),
+            (Some((_, text)), Event::SoftBreak | Event::HardBreak) => text.push(' '),
+            (Some(_), Event::End(TagEnd::Heading(_))) => return heading.take(),
             _ => {}
         }
-    }
-    None
+        None
+    })
 }
 
 /// Front matter is YAML between `---` lines at the very start; a rule at the start of a text is not.

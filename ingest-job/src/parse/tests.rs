@@ -5,6 +5,8 @@ fn the_title_is_the_front_matter_s_then_the_heading_then_the_name() {
     let title = |text: &str| parse("docs/a-page.md", text.as_bytes()).unwrap().title.unwrap();
     assert_eq!(title("---\ntitle: \"Keys: expiry\"\nweight: 2\n---\n\n# Other\n\ntext"), "Keys: expiry");
     assert_eq!(title("---\nweight: 2\n---\nintro\n\n# The `?`\noperator\n"), "The ?");
+    assert_eq!(title("## Second\n\n# First of the first level\n"), "First of the first level");
+    assert_eq!(title("intro\n\n## A command\n\n### Part\n"), "A command");
     assert_eq!(title("text only"), "a-page");
 }
 

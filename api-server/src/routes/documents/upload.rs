@@ -207,7 +207,7 @@ impl Upload {
                 "the chatbot has no knowledge source of that name",
             ));
         }
-        if source.spec.suspended {
+        if source.suspended {
             return Err(Problem::new(
                 ProblemKind::KnowledgeSourceSuspended,
                 "no file was stored; resume the knowledge source first",
