@@ -77,5 +77,11 @@ bench: tools ## Measure, and write docs/benchmarks.md
 	cargo build --release --workspace --bins
 	target/release/docbrain-bench run --docs docs/benchmarks.md
 
+.PHONY: eval
+eval: tools ## Measure retrieval quality on BEIR=<folder>, and write docs/benchmarks.md
+	@test -n "$(BEIR)" || { echo "name a data set in BEIR's format: make eval BEIR=<folder with corpus.jsonl, queries.jsonl, qrels/>"; exit 2; }
+	cargo build --release --workspace --bins
+	target/release/docbrain-bench quality --beir "$(BEIR)" --docs docs/benchmarks.md
+
 .PHONY: ci
 ci: check test ## What CI runs

@@ -35,8 +35,9 @@ create policy definer_reads on chunks for select to docbrain_definer using (true
 create policy definer_reads on generations for select to docbrain_definer using (true);
 create policy definer_reads on generation_terms for select to docbrain_definer using (true);
 create policy definer_reads on tenants for select to docbrain_definer using (true);
+create policy definer_reads on documents for select to docbrain_definer using (true);
 create policy definer_reads on runs for select to docbrain_definer using (true);
-grant select on chunks, generations, generation_terms, tenants, runs to docbrain_definer;
+grant select on chunks, documents, generations, generation_terms, tenants, runs to docbrain_definer;
 grant create on schema public to docbrain_definer;
 
 -- Which tenant has this name: the first step of a request, when no tenant is set yet.

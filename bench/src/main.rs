@@ -3,6 +3,7 @@
 //! - [`stub`]: an OpenAI-compatible server that answers at once and always the same
 //! - [`load`]: a closed-loop load generator (JSON and server-sent events)
 //! - [`run`]: starts stub and product, ingests, asks, and measures
+//! - [`quality`]: runs `docbrain eval` and keeps its result
 //! - [`machine`]: what `/proc` knows about this machine and its processes
 //! - [`report`]: budgets, verdicts and the table in `docs/benchmarks.md`
 //! - [`random`]: the one seeded generator behind everything that looks random
@@ -12,6 +13,7 @@
 
 mod load;
 mod machine;
+mod quality;
 mod random;
 mod report;
 mod run;
@@ -32,6 +34,8 @@ enum Command {
     Load(load::cli::Options),
     /// Measure the product against its budgets and write the result into a Markdown page.
     Run(run::Options),
+    /// Measure retrieval quality on a data set in BEIR's format and write the result into a Markdown page.
+    Quality(quality::Options),
 }
 
 fn main() -> ExitCode {
@@ -51,5 +55,6 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Stub(options) => Builder::new_multi_thread().enable_all().build()?.block_on(stub::serve(options)),
         Command::Load(options) => single()?.block_on(load::cli::run(options)),
         Command::Run(options) => single()?.block_on(run::run(options)),
+        Command::Quality(options) => quality::run(&options),
     }
 }

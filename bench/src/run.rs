@@ -6,6 +6,7 @@ mod chat;
 mod corpus;
 mod ingestion;
 mod process;
+mod retrieval;
 mod server;
 
 use std::io::{BufRead, BufReader};
@@ -15,11 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use docbrain_core::env;
+use docbrain_core::models::{EmbeddingChoice, Endpoint};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::chat::Chat;
 use self::corpus::Corpus;
 use self::process::Process;
+use self::retrieval::{Database, MeasuredRetrieval};
 use self::server::{Embeddings, Server, Setup};
 use crate::load::Bodies;
 use crate::machine::{Machine, memory_mib};
@@ -118,6 +121,8 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     say(&format!("ingest {}", corpus.description));
     let ingestion = ingestion::measure(&server, &corpus).await?;
     server.rest().await?;
+    say("retrieval in the database");
+    let retrieval = measure_retrieval(&server, &model_url, &questions).await?;
     let questions = Bodies::new(questions.iter().map(|question| Server::chat_body(question)))?;
     let mut chats = Vec::new();
     for chat in Chat::ALL {
@@ -136,14 +141,20 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     };
 
     let mut rows = chat::rows(&chats, &ceilings);
+    rows.push(retrieval.row());
     rows.push(ingestion.row());
+    let embedding = "ingestion with the built-in model, share of the engine's own rate";
+    rows.push(match &built_in {
+        Ok(measured) => measured.row(),
+        Err(reason) => Row::not_measured(embedding, Budget::AtLeast(90.0, "%"), one_line(reason)),
+    });
     let memory = Budget::AtMost(120.0, "MiB");
     let what = "memory at rest, server with the model loaded (PSS)";
     rows.push(match &built_in {
         Ok(measured) => Row::measured(what, memory, measured.memory_mib, "after an ingestion and chats"),
-        Err(reason) => Row::not_measured(what, memory, format!("{reason:.200}").replace(['\n', '|'], " ")),
+        Err(reason) => Row::not_measured(what, memory, one_line(reason)),
     });
-    let mut tables = vec![chat::table(&chats), ceilings.table(), ingestion.table()];
+    let mut tables = vec![chat::table(&chats), ceilings.table(), retrieval.table(), ingestion.table()];
     tables.extend(built_in.ok().map(|measured| measured.table()));
 
     Ok(Report {
@@ -163,6 +174,26 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     })
 }
 
+/// With the vectors that the server embeds its questions with.
+async fn measure_retrieval(
+    server: &Server,
+    model_url: &str,
+    questions: &[String],
+) -> anyhow::Result<MeasuredRetrieval> {
+    let endpoint = Endpoint {
+        base_url: model_url.to_owned(),
+        model: stub::EMBEDDING_MODEL.to_owned(),
+        api_key: Some("stub".to_owned().into()),
+    };
+    let embedder = EmbeddingChoice::Remote(endpoint).open().await?.embedder;
+    retrieval::measure(&Database::of_home(server.home()).await?, embedder.as_ref(), questions).await
+}
+
+/// An error as a cell of a table.
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:.200}").replace(['\n', '|'], " ")
+}
+
 /// Starts this program as a model server of its own, so that its CPU time is told apart and it has the threads it needs.
 fn start_stub() -> anyhow::Result<(Process, String)> {
     let program = std::env::current_exe().context("failed to find this program")?;
@@ -178,15 +209,21 @@ fn say(what: &str) {
     println!("- {what}");
 }
 
-fn command_line() -> String {
-    let mut words = std::env::args();
-    let program = words.next().unwrap_or_default();
-    let program = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    std::iter::once(program).chain(words).collect::<Vec<_>>().join(" ")
+/// The command without the folders of this machine.
+pub(crate) fn command_line() -> String {
+    let last_part = |word: &String| Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned());
+    let outside = |word: &str| word.starts_with('/') || word.starts_with("..");
+    let mut words: Vec<String> = std::env::args().collect();
+    for (at, word) in words.iter_mut().enumerate() {
+        if at == 0 || outside(word) {
+            *word = last_part(word).unwrap_or_default();
+        }
+    }
+    words.join(" ")
 }
 
 /// The checkout's short commit id, with a mark when files differ from it.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let described = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
     described
         .ok()

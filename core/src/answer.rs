@@ -17,6 +17,7 @@ use futures::stream::{self, BoxStream};
 use crate::chat::{ChatError, ChatModel, TokenUsage};
 use crate::embed::{EmbedError, Embedder};
 use crate::ids::{ChunkId, DocumentId};
+use crate::lexical::Language;
 use crate::retrieve::Passage;
 
 mod citations;
@@ -79,6 +80,8 @@ pub struct BotProfile {
     pub max_passage_tokens: u32,
     /// When passages count as fitting the question.
     pub relevance: Relevance,
+    /// Languages of the documents: words of questions and documents are compared as these write them.
+    pub languages: Vec<Language>,
 }
 
 impl Default for BotProfile {
@@ -92,6 +95,7 @@ impl Default for BotProfile {
             max_passages: 8,
             max_passage_tokens: 3_000,
             relevance: Relevance::default(),
+            languages: vec![Language::English],
         }
     }
 }
@@ -209,7 +213,7 @@ pub fn answer(
     embedder: Arc<dyn Embedder>,
 ) -> BoxStream<'static, Result<AnswerEvent, AnswerError>> {
     passages.truncate(bot.max_passages);
-    if !bot.relevance.covers(&search_text(&question), &passages) {
+    if !bot.relevance.covers(&search_text(&question), &bot.languages, &passages) {
         return told(fallback(&bot, TokenUsage::default()));
     }
     match model {

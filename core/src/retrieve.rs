@@ -7,7 +7,7 @@ use crate::embed::{EmbedError, Embedder};
 use crate::ids::{ChunkId, DocumentId, GenerationId, TenantId};
 use crate::lexical::{self, Language};
 use crate::store::search::Query;
-use crate::store::{self, Pool, TenantTx};
+use crate::store::{self, Pool};
 use crate::telemetry::metrics;
 
 /// How many of its best chunks each arm contributes; fusion scales scores over these (Bruch, Gai, Ingber 2023:
@@ -127,9 +127,7 @@ pub async fn passages(
         },
     };
     let started = Instant::now();
-    let mut tx = TenantTx::begin(pool, scope.tenant).await?;
-    let found = store::search::passages(&mut tx, &query).await?;
-    tx.commit().await?;
+    let found = store::search::passages(pool, scope.tenant, &query).await?;
     metrics().search_seconds.observe(started.elapsed().as_secs_f64());
     Ok(without_duplicates(found, scope.top_k as usize))
 }

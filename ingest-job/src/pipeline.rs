@@ -22,7 +22,7 @@ pub const PIPELINE_VERSION: u32 = 1;
 
 /// From how many chunks on a generation gets a table and a vector index of its own: below it the exact scan is as
 /// fast (docs/benchmarks.md).
-const OWN_TABLE_FROM_CHUNKS: u32 = 2_000;
+const OWN_TABLE_FROM_CHUNKS: u32 = 500;
 
 /// Documents begun in one statement; one that was begun before goes alone, so that it takes no other down with it.
 const BATCH: usize = 64;

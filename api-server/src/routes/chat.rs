@@ -91,8 +91,7 @@ fn wants_events(headers: &HeaderMap) -> bool {
 
 /// The chatbot that is asked, and what was said before.
 async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
-    let mut tx = TenantTx::begin(pool, tenant).await?;
-    let bot = chatbots::get(&mut tx, &ChatbotRef::from(request.chatbot.as_str())).await?;
+    let bot = chatbots::find(pool, tenant, &ChatbotRef::from(request.chatbot.as_str())).await?;
     if bot.suspended {
         return Err(Problem::new(
             ProblemKind::ChatbotSuspended,
@@ -100,10 +99,14 @@ async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(C
         ));
     }
     let history = match request.conversation_id {
-        Some(id) => conversations::history(&mut tx, bot.id, id, HISTORY).await?,
+        Some(id) => {
+            let mut tx = TenantTx::begin(pool, tenant).await?;
+            let history = conversations::history(&mut tx, bot.id, id, HISTORY).await?;
+            tx.commit().await?;
+            history
+        }
         None => Vec::new(),
     };
-    tx.commit().await?;
     let turn = |message: conversations::MessageRow| Turn {
         role: if message.from_visitor { Role::Visitor } else { Role::Assistant },
         content: message.content,
@@ -129,6 +132,7 @@ fn profile(bot: ChatbotRow) -> BotProfile {
         fallback_text: bot.spec.fallback_text,
         temperature: percent.and_then(|percent| i16::try_from(percent).ok()).map(|percent| f32::from(percent) / 100.0),
         max_passages: usize::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
+        languages: bot.languages,
         ..BotProfile::default()
     }
 }
@@ -233,9 +237,7 @@ impl Asked {
             completion_tokens: answer.usage.completion_tokens,
             milliseconds: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         };
-        let mut tx = TenantTx::begin_relaxed(&self.pool, self.tenant).await?;
-        let message = conversations::append(&mut tx, &exchange).await?;
-        tx.commit().await?;
+        let message = conversations::append(&self.pool, self.tenant, &exchange).await?;
         self.count(&answer);
         Ok(ChatReply::new(answer, kind, citations, self.conversation, message))
     }

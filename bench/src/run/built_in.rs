@@ -1,25 +1,33 @@
 //! The product with the embedding model in its own process.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::bail;
+use docbrain_core::models::EmbeddingChoice;
 
 use super::chat::{Chat, MeasuredChat};
 use super::corpus::Corpus;
 use super::ingestion::MeasuredIngestion;
+use super::retrieval::Database;
 use super::server::{Embeddings, Server, Setup};
 use super::{Extent, chat, ingestion, per_unit};
 use crate::load::Bodies;
 use crate::machine::memory_mib;
-use crate::report::{Table, number};
+use crate::report::{Budget, Row, Table, number};
 
 /// What the built-in embedding model makes of it.
 pub(super) struct BuiltIn {
     /// Of the server at rest, after everything else.
     pub(super) memory_mib: f64,
     ingestion: MeasuredIngestion,
+    /// Chunks per second that the engine embeds with nothing around it.
+    engine: f64,
     chat: MeasuredChat,
 }
+
+/// Chunks that the engine embeds alone.
+const ENGINE_CHUNKS: i64 = 400;
 
 /// A server with the built-in model: a small corpus ingested, one client's questions answered.
 pub(super) async fn measure(setup: &Setup<'_>, questions: &Arc<Bodies>, extent: Extent) -> anyhow::Result<BuiltIn> {
@@ -31,10 +39,36 @@ pub(super) async fn measure(setup: &Setup<'_>, questions: &Arc<Bodies>, extent: 
         bail!("{} questions failed: {error}", chat.summary.errors);
     }
     server.rest().await?;
-    Ok(BuiltIn { memory_mib: memory_mib(server.process_id())?, ingestion, chat })
+    let memory_mib = memory_mib(server.process_id())?;
+    let texts = Database::of_home(server.home()).await?.chunk_texts(ENGINE_CHUNKS).await?;
+    drop(server);
+    let folder = setup.home.join("tools/model/all-MiniLM-L6-v2");
+    let engine = engine_rate(&EmbeddingChoice::BuiltIn(folder), &texts).await?;
+    Ok(BuiltIn { memory_mib, ingestion, engine, chat })
+}
+
+/// Texts per second.
+#[expect(clippy::cast_precision_loss, reason = "some hundred texts")]
+async fn engine_rate(choice: &EmbeddingChoice, texts: &[String]) -> anyhow::Result<f64> {
+    let embedder = choice.open().await?.embedder;
+    embedder.embed(&texts[..texts.len().min(16)]).await?;
+    let begun = Instant::now();
+    embedder.embed(texts).await?;
+    Ok(texts.len() as f64 / begun.elapsed().as_secs_f64())
 }
 
 impl BuiltIn {
+    pub(super) fn row(&self) -> Row {
+        let rate = self.ingestion.per_second(self.ingestion.ingested.chunks);
+        let note = format!("{} chunks/s; the engine alone {}", number(rate), number(self.engine));
+        Row::measured(
+            "ingestion with the built-in model, share of the engine's own rate",
+            Budget::AtLeast(90.0, "%"),
+            rate / self.engine * 100.0,
+            note,
+        )
+    }
+
     pub(super) fn table(&self) -> Table {
         let (chunks, latency) = (self.ingestion.ingested.chunks, self.chat.summary.latency);
         Table {

@@ -156,6 +156,10 @@ impl Server {
         self.process.id()
     }
 
+    pub(super) fn home(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(super) fn watched(&self) -> Watched {
         Watched { product: self.process.id(), postmaster: postmaster_below(self.folder.path()), stub: self.stub }
     }

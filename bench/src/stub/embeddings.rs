@@ -1,7 +1,8 @@
 //! `POST /v1/embeddings`: unit vectors from the words of a text by feature hashing.
 //!
 //! Each word, and the first five letters of a longer one (so that "expire" and "expires" meet), adds to a few signed places of the
-//! vector; repeated words count logarithmically and short ones little. Components are whole millionths: they print without a
+//! vector; repeated words count logarithmically and short ones little. All vectors share one direction, as those of real models do
+//! (Ethayarajh 2019, "How Contextual are Contextualized Word Representations?"), so that related texts are as close as theirs. Components are whole millionths: they print without a
 //! float formatter, and the JSON and the base64 form carry exactly the same numbers.
 
 use axum::body::Bytes;
@@ -18,6 +19,8 @@ const DEFAULT_DIMENSIONS: usize = 384;
 const MAX_DIMENSIONS: usize = 8_192;
 const PLACES_PER_WORD: u64 = 4;
 const STEM_LETTERS: usize = 5;
+/// Cosine of two texts without a common word.
+const UNRELATED: f32 = 0.3;
 const MILLIONTHS: f32 = 1e6;
 
 #[derive(Deserialize)]
@@ -150,13 +153,22 @@ fn vector(words: &[Word], dimensions: usize) -> Vec<i32> {
             sums[below(bits, dimensions)] += if bits & 1 == 0 { weight } else { -weight };
         }
     }
-    let mut length = sums.iter().map(|sum| sum * sum).sum::<f32>().sqrt();
-    if length == 0.0 {
-        // All words cancelled out: only possible with very few dimensions.
-        (sums[0], length) = (1.0, 1.0);
+    // All words may cancel out, but only with very few dimensions.
+    let own = (1.0 - UNRELATED).sqrt() / length(&sums).max(f32::MIN_POSITIVE);
+    let shared = (UNRELATED / dimensions as f32).sqrt();
+    for (place, sum) in sums.iter_mut().enumerate() {
+        *sum = *sum * own + if mix(place as u64) & 1 == 0 { shared } else { -shared };
     }
+    if length(&sums) == 0.0 {
+        sums[0] = 1.0;
+    }
+    let length = length(&sums);
     let scale = MILLIONTHS / length;
     sums.iter().map(|sum| (sum * scale).round() as i32).collect()
+}
+
+fn length(vector: &[f32]) -> f32 {
+    vector.iter().map(|component| component * component).sum::<f32>().sqrt()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "millionths of a unit vector are below 2^24")]

@@ -1,85 +1,17 @@
 //! `docbrain up` from its first start to a clean stop, with uploads and questions in between.
 
-use std::net::TcpListener;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
-use reqwest::{Client, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Machine, stderr, stdout};
-
-const TOKEN: &str = "a-token-for-the-tests";
-
-struct Up {
-    process: Child,
-    url: String,
-    client: Client,
-}
-
-impl Up {
-    async fn start(machine: &Machine) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = machine
-            .command()
-            .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--admin-token", TOKEN])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let up = Self { process, url: format!("http://127.0.0.1:{port}"), client: Client::new() };
-        let deadline = Instant::now() + Duration::from_mins(2);
-        while up.client.get(format!("{}/readyz", up.url)).send().await.is_err() {
-            assert!(Instant::now() < deadline, "docbrain up did not become ready");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        up
-    }
-
-    async fn chat(&self, message: &str) -> Value {
-        let request = self.client.post(format!("{}/conversation/chat", self.url)).bearer_auth(TOKEN);
-        let reply = request.json(&json!({ "chatbot": "demo", "message": message })).send().await.unwrap();
-        assert_eq!(reply.status(), StatusCode::OK);
-        reply.json().await.unwrap()
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        self.client.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).send().await.unwrap().json().await.unwrap()
-    }
-
-    async fn until_indexed(&self, documents: u64) -> Value {
-        let deadline = Instant::now() + Duration::from_mins(3);
-        loop {
-            let list = self.get("/chatbots/demo/documents").await;
-            if list["counts"]["indexed"].as_u64() == Some(documents) && list["counts"]["pending"] == 0 {
-                return list;
-            }
-            assert!(Instant::now() < deadline, "{list}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    fn stop(mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(40);
-        while Instant::now() < deadline {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("docbrain up did not stop");
-    }
-}
+use crate::harness::{Machine, TOKEN, Up, stderr, stdout};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_first_start_to_a_cited_answer_and_a_clean_stop() {
     let Some(machine) = Machine::new() else { return };
-    let up = Up::start(&machine).await;
+    let up = Up::start(&machine, &[]).await;
     up.until_indexed(3).await;
     let reply = up.chat("What happens when an ingestion is killed?").await;
     assert_eq!((reply["answerable"].as_bool(), reply["kind"].as_str()), (Some(true), Some("extractive")), "{reply}");
@@ -121,7 +53,7 @@ async fn from_the_first_start_to_a_cited_answer_and_a_clean_stop() {
     up.stop();
 
     let started = Instant::now();
-    let up = Up::start(&machine).await;
+    let up = Up::start(&machine, &[]).await;
     assert!(started.elapsed() < Duration::from_secs(5), "a second start took {:?}", started.elapsed());
     assert_eq!(up.get("/chatbots/demo/documents").await["counts"]["indexed"], 4);
     up.stop();

@@ -10,7 +10,7 @@ use super::relevance::{coverage, terms};
 use super::{Answer, AnswerKind, BotProfile, Citation, fallback};
 use crate::chat::TokenUsage;
 use crate::embed::{EmbedError, Embedder};
-use crate::lexical::Term;
+use crate::lexical::{Language, Term};
 use crate::retrieve::Passage;
 
 /// Passages looked at, candidates compared with the question by meaning, and quotes given, at most.
@@ -52,7 +52,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, EmbedError> {
     let passages = &passages[..passages.len().min(PASSAGES)];
     let units: Vec<Vec<Unit>> = passages.iter().map(|passage| units(&passage.text)).collect();
-    let candidates = candidates(&terms(question), passages, &units);
+    let candidates = candidates(&terms(question, &bot.languages), &bot.languages, passages, &units);
     if candidates.is_empty() {
         return Ok(fallback(bot, TokenUsage::default()));
     }
@@ -78,18 +78,24 @@ pub(super) async fn answer(
 }
 
 /// The passage's words that best support what was just said; for the citation of a written answer.
-pub(super) fn support(said: &str, passage: &Passage) -> String {
+pub(super) fn support(said: &str, passage: &Passage, languages: &[Language]) -> String {
     let last = said.trim_end_matches(|c: char| !c.is_alphanumeric());
     let claim = last.rsplit(['\n', '.', '!', '?']).find(|part| !part.trim().is_empty());
-    let claim = terms(claim.unwrap_or_default());
+    let claim = terms(claim.unwrap_or_default(), languages);
     let units = units(&passage.text);
-    let shares = |unit: &Unit| coverage(&claim, &terms(&unit.text));
-    let best = units.iter().rev().max_by(|a, b| shares(a).total_cmp(&shares(b)));
-    best.map_or_else(|| passage.text.trim().to_owned(), |unit| unit.text.clone())
+    let share = |unit: &Unit| coverage(&claim, &terms(&unit.text, languages));
+    let shares = units.iter().rev().map(|unit| (share(unit), unit));
+    let best = shares.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.map_or_else(|| passage.text.trim().to_owned(), |(_, unit)| unit.text.clone())
 }
 
 /// The quotes worth comparing by meaning, each with the share of the question's words it holds.
-fn candidates(question: &BTreeSet<Term>, passages: &[Passage], units: &[Vec<Unit>]) -> Vec<(Quote, f32)> {
+fn candidates(
+    question: &BTreeSet<Term>,
+    languages: &[Language],
+    passages: &[Passage],
+    units: &[Vec<Unit>],
+) -> Vec<(Quote, f32)> {
     let mut all: Vec<(Quote, f32)> = Vec::new();
     for (passage, units) in units.iter().enumerate() {
         for (at, unit) in units.iter().enumerate() {
@@ -100,7 +106,7 @@ fn candidates(question: &BTreeSet<Term>, passages: &[Passage], units: &[Vec<Unit
                 UnitKind::Sentence => at,
             };
             let quote = Quote { passage, units: from..at + 1 };
-            let words = coverage(question, &terms(&in_place(&quote, passages, units)));
+            let words = coverage(question, &terms(&in_place(&quote, passages, units), languages));
             all.push((quote, words));
         }
     }

@@ -6,6 +6,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::relevance::terms;
 use super::{Question, Role, Turn};
+use crate::lexical::Language;
 
 /// Words that point back, with how many words of its own a question may have and still need them.
 const POINTERS: [(usize, &[&str]); 2] = [
@@ -54,6 +55,8 @@ const CONNECTIVES: [&str; 18] = [
 /// First words of a piece of a question: "for hashes?", "in Python?".
 const PREPOSITIONS: [&str; 14] =
     ["for", "in", "with", "without", "on", "from", "as", "using", "für", "mit", "ohne", "bei", "con", "pour"];
+/// The language whose ways of referring back are known here.
+const ENGLISH: &[Language] = &[Language::English];
 /// Words that ask for something without saying about what: "tell me more", "an example?".
 const ASKING: &str =
     "tell explain elaborate example show give please help mean detail go continue understand Beispiel erkläre";
@@ -83,7 +86,7 @@ pub fn search_text(question: &Question) -> String {
 fn leans(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.unicode_words().collect();
-    let own = terms(text).difference(&terms(ASKING)).count();
+    let own = terms(text, ENGLISH).difference(&terms(ASKING, ENGLISH)).count();
     let starts = |list: &[&str]| words.first().is_some_and(|word| list.contains(word));
     own == 0
         || starts(&CONNECTIVES) && own <= CONTINUED

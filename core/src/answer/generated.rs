@@ -89,7 +89,7 @@ impl Draft {
             .zip(&cited)
             .map(|(number, cited)| {
                 let passage = &passages[cited.passage];
-                Citation::new(number, passage, &extractive::support(&text[..cited.at], passage))
+                Citation::new(number, passage, &extractive::support(&text[..cited.at], passage, &bot.languages))
             })
             .collect();
         let answer = Answer {

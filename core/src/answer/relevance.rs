@@ -30,11 +30,12 @@ impl Default for Relevance {
 
 impl Relevance {
     /// Whether one of the passages fits `question`.
-    pub fn covers(&self, question: &str, passages: &[Passage]) -> bool {
+    pub fn covers(&self, question: &str, languages: &[Language], passages: &[Passage]) -> bool {
+        let question = terms(question, languages);
         passages.iter().any(|passage| {
             passage.dense_score >= self.sure
                 || (passage.dense_score >= self.possible
-                    && coverage(&terms(question), &terms(&in_context(passage))) >= self.coverage)
+                    && coverage(&question, &terms(&in_context(passage), languages)) >= self.coverage)
         })
     }
 }
@@ -44,9 +45,9 @@ fn in_context(passage: &Passage) -> String {
     format!("{} {} {}", passage.title, passage.heading_path.join(" "), passage.text)
 }
 
-/// The distinct words of a text: stemmed, without stop words.
-pub(super) fn terms(text: &str) -> BTreeSet<Term> {
-    lexical::terms(text, Language::detect(text)).into_keys().collect()
+/// The distinct words of a text: stemmed as in the languages of the documents, without stop words.
+pub(super) fn terms(text: &str, languages: &[Language]) -> BTreeSet<Term> {
+    lexical::question_terms(text, languages).into_iter().collect()
 }
 
 /// Share of `wanted` that `found` holds, 0 to 1; 0 when nothing is wanted.
@@ -64,12 +65,12 @@ mod tests {
     fn near_enough_or_near_with_the_same_words() {
         let fits = |dense_score: f32, question: &str| {
             let passage = Passage { dense_score, ..passage("EXPIRE", &["Keys"], "Sets a timeout.") };
-            Relevance::default().covers(question, &[passage])
+            Relevance::default().covers(question, &[Language::English], &[passage])
         };
         assert!(fits(0.45, "Anything at all"));
         assert!(fits(0.35, "expired keys"));
         assert!(!fits(0.35, "sourdough bread with keys"));
         assert!(!fits(0.25, "expired keys"));
-        assert!(!Relevance::default().covers("expired keys", &[]));
+        assert!(!Relevance::default().covers("expired keys", &[Language::English], &[]));
     }
 }

@@ -1,9 +1,10 @@
 //! Chatbots, and all that a question to one needs to know of it.
 
 use docbrain_crds::ChatbotSpec;
+use sqlx::PgExecutor;
 
 use super::{Error, TenantTx};
-use crate::ids::{ChatbotId, GenerationId, KnowledgeSourceId};
+use crate::ids::{ChatbotId, GenerationId, KnowledgeSourceId, TenantId};
 use crate::lexical::Language;
 
 /// How a caller names a chatbot.
@@ -42,30 +43,28 @@ pub struct ChatbotRow {
 
 /// The chatbot of this id or name.
 pub async fn get(tx: &mut TenantTx, chatbot: &ChatbotRef) -> Result<ChatbotRow, Error> {
+    let tenant = tx.tenant();
+    find(&mut **tx, tenant, chatbot).await
+}
+
+/// As [`get`], without a transaction: one round trip.
+pub async fn find<'e>(
+    executor: impl PgExecutor<'e>,
+    tenant: TenantId,
+    chatbot: &ChatbotRef,
+) -> Result<ChatbotRow, Error> {
     let (id, name) = match chatbot {
         ChatbotRef::Id(id) => (Some(id.0), None),
         ChatbotRef::Name(name) => (None, Some(name.as_str())),
     };
     let row = sqlx::query!(
-        r#"select c.id, c.name, c.spec, c.suspended or t.suspended as "suspended!", k.sources, k.generations, k.languages
-         from chatbots c
-         join tenants t using (tenant_id)
-         cross join lateral (
-            select array_agg(distinct s.id) as sources,
-                   array_agg(distinct g.id) filter (where g.id is not null) as generations,
-                   array_agg(distinct l.language) filter (where l.language is not null) as languages
-            from chatbot_sources b
-            join knowledge_sources s on s.tenant_id = b.tenant_id and s.name = b.source_name
-            left join generations g on g.tenant_id = s.tenant_id and g.knowledge_source_id = s.id and g.state = 'active'
-            left join lateral unnest(g.languages) l (language) on true
-            where b.tenant_id = c.tenant_id and b.chatbot_id = c.id
-         ) k
-         where c.tenant_id = $1 and (c.id = $2 or c.name = $3)"#,
-        tx.tenant().0,
+        r#"select id as "id!", name as "name!", spec as "spec!", suspended as "suspended!", sources, generations, languages
+         from chatbot_of($1, $2, $3)"#,
+        tenant.0,
         id,
         name,
     )
-    .fetch_optional(&mut **tx)
+    .fetch_optional(executor)
     .await?
     .ok_or(Error::NotFound { what: "chatbot" })?;
     Ok(ChatbotRow {

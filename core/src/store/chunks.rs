@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pgvector::{HalfVector, SparseVector};
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, QueryBuilder};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::generations::GenerationRow;
@@ -150,43 +150,68 @@ async fn remove(tx: &mut TenantTx, generation: &GenerationRow, document: Documen
     Ok(i32::try_from(removed.rows_affected()).unwrap_or(i32::MAX))
 }
 
+/// Rows written by one statement: enough that it costs little, and few enough for its arrays to stay small.
+const ROWS_PER_STATEMENT: usize = 500;
+
+/// Writes rows as arrays, one for each column: one prepared statement whatever their number. Arrays of different
+/// lengths (headings, terms) come as one array each, and every row takes its slice.
 async fn insert(
     tx: &mut TenantTx,
     generation: &GenerationRow,
     document: DocumentId,
     chunks: &[NewChunk],
 ) -> Result<(), Error> {
-    /// Postgres takes 65,535 parameters in a statement; a chunk has fifteen.
-    const ROWS_PER_STATEMENT: usize = 1_000;
-    let tenant = tx.tenant();
+    let statement = format!(
+        "insert into {} (tenant_id, generation_id, document_id, ordinal, id, text, heading_path, page_first, page_last,
+            span_start, span_end, tokens, terms, weights, embedding)
+         select $1, $2, $3, c.ordinal, c.id, c.text, ($14::text[])[c.headings_after + 1 : c.headings_to], c.page_first, c.page_last,
+            c.span_start, c.span_end, c.tokens, ($15::integer[])[c.terms_after + 1 : c.terms_to], c.weights, c.embedding
+         from unnest($4::integer[], $5::uuid[], $6::text[], $7::integer[], $8::integer[], $9::integer[], $10::integer[],
+                $11::integer[], $12::sparsevec[], $13::halfvec[], $16::integer[], $17::integer[], $18::integer[], $19::integer[])
+            c (ordinal, id, text, page_first, page_last, span_start, span_end,
+                tokens, weights, embedding, headings_after, headings_to, terms_after, terms_to)",
+        generation.table()
+    );
     for (batch, rows) in chunks.chunks(ROWS_PER_STATEMENT).enumerate() {
-        let mut insert = QueryBuilder::new(format!(
-            "insert into {} (tenant_id, generation_id, document_id, ordinal, id, text, heading_path, page_first, page_last,
-                span_start, span_end, tokens, terms, weights, embedding) ",
-            generation.table()
-        ));
-        insert.push_values(rows.iter().enumerate(), |mut row, (index, chunk)| {
-            let ordinal = integer(batch * ROWS_PER_STATEMENT + index);
-            let terms: Vec<Term> = chunk.weights.keys().copied().collect();
-            row.push_bind(tenant.0)
-                .push_bind(generation.id.0)
-                .push_bind(document.0)
-                .push_bind(ordinal)
-                .push_bind(chunk_id(generation, document, ordinal).0)
-                .push_bind(&chunk.text)
-                .push_bind(&chunk.heading_path)
-                .push_bind(chunk.pages.map(|(first, _)| page(first)))
-                .push_bind(chunk.pages.map(|(_, last)| page(last)))
-                .push_bind(integer(chunk.span.start))
-                .push_bind(integer(chunk.span.end))
-                .push_bind(integer(chunk.tokens))
-                .push_bind(terms)
-                .push_bind(SparseVector::from_map(&chunk.weights, DIMENSIONS))
-                .push_bind(HalfVector::from_f32_slice(&chunk.embedding));
-        });
-        insert.build().persistent(false).execute(&mut **tx).await?;
+        let ordinals: Vec<i32> = (batch * ROWS_PER_STATEMENT..).take(rows.len()).map(integer).collect();
+        let (headings, headings_after, headings_to) =
+            in_one(rows.iter().map(|chunk| chunk.heading_path.iter().cloned()));
+        let (terms, terms_after, terms_to) = in_one(rows.iter().map(|chunk| chunk.weights.keys().copied()));
+        sqlx::query(AssertSqlSafe(statement.clone()))
+            .bind(tx.tenant().0)
+            .bind(generation.id.0)
+            .bind(document.0)
+            .bind(&ordinals)
+            .bind(ordinals.iter().map(|&ordinal| chunk_id(generation, document, ordinal).0).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| chunk.text.as_str()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| chunk.pages.map(|(first, _)| page(first))).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| chunk.pages.map(|(_, last)| page(last))).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| integer(chunk.span.start)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| integer(chunk.span.end)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| integer(chunk.tokens)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| SparseVector::from_map(&chunk.weights, DIMENSIONS)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|chunk| HalfVector::from_f32_slice(&chunk.embedding)).collect::<Vec<_>>())
+            .bind(headings)
+            .bind(terms)
+            .bind(headings_after)
+            .bind(headings_to)
+            .bind(terms_after)
+            .bind(terms_to)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
+}
+
+/// Lists one after the other, and for each how many elements stand before it and up to its end.
+fn in_one<T>(lists: impl Iterator<Item = impl Iterator<Item = T>>) -> (Vec<T>, Vec<i32>, Vec<i32>) {
+    let (mut all, mut after, mut to) = (Vec::new(), Vec::new(), Vec::new());
+    for list in lists {
+        after.push(integer(all.len()));
+        all.extend(list);
+        to.push(integer(all.len()));
+    }
+    (all, after, to)
 }
 
 /// The same chunk has the same id however often its run was killed and begun again.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Error, TenantTx};
-use crate::ids::{ChatbotId, ConversationId, MessageId};
+use super::{Error, Pool, TenantTx};
+use crate::ids::{ChatbotId, ConversationId, MessageId, TenantId};
 
 /// A message as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,24 +73,15 @@ pub struct Exchange<'a> {
     pub milliseconds: u32,
 }
 
-/// Stores an exchange, in one statement; the id of the answer.
-pub async fn append(tx: &mut TenantTx, exchange: &Exchange<'_>) -> Result<MessageId, Error> {
-    let question_id = MessageId::new();
+/// Stores an exchange, in one round trip; the id of the answer.
+pub async fn append(pool: &Pool, tenant: TenantId, exchange: &Exchange<'_>) -> Result<MessageId, Error> {
     let answer_id = MessageId::new();
     sqlx::query!(
-        "with conversation as (
-            insert into conversations (tenant_id, id, chatbot_id) values ($1, $2, $3) on conflict do nothing),
-         question as (
-            insert into messages (tenant_id, id, conversation_id, role, content) values ($1, $4, $2, 'visitor', $5)),
-         used as (
-            insert into usage (tenant_id, id, chatbot_id, kind, prompt_tokens, completion_tokens, milliseconds)
-            values ($1, $6, $3, 'chat', $12, $13, $14))
-         insert into messages (tenant_id, id, conversation_id, role, content, kind, answerable, best_score, citations)
-         values ($1, $6, $2, 'assistant', $7, $8, $9, $10, $11)",
-        tx.tenant().0,
-        exchange.conversation.0,
+        "select append_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        tenant.0,
         exchange.chatbot.0,
-        question_id.0,
+        exchange.conversation.0,
+        MessageId::new().0,
         exchange.question,
         answer_id.0,
         exchange.answer,
@@ -102,7 +93,7 @@ pub async fn append(tx: &mut TenantTx, exchange: &Exchange<'_>) -> Result<Messag
         integer(exchange.completion_tokens),
         integer(exchange.milliseconds),
     )
-    .execute(&mut **tx)
+    .execute(pool)
     .await?;
     Ok(answer_id)
 }

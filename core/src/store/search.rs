@@ -3,8 +3,8 @@
 use pgvector::HalfVector;
 use uuid::Uuid;
 
-use super::{Error, TenantTx};
-use crate::ids::{ChunkId, DocumentId, GenerationId};
+use super::{Error, Pool};
+use crate::ids::{ChunkId, DocumentId, GenerationId, TenantId};
 use crate::lexical::Term;
 use crate::retrieve::Passage;
 
@@ -25,25 +25,23 @@ pub struct Query<'a> {
     pub dense_weight: f32,
 }
 
-/// The best passages, best first.
-pub async fn passages(tx: &mut TenantTx, query: &Query<'_>) -> Result<Vec<Passage>, Error> {
+/// The best passages of a tenant, best first, in one round trip.
+pub async fn passages(pool: &Pool, tenant: TenantId, query: &Query<'_>) -> Result<Vec<Passage>, Error> {
     let generations: Vec<Uuid> = query.generations.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
-        r#"select s.chunk_id as "chunk_id!", s.document_id as "document_id!", s.heading_path as "heading_path!", s.page_first, s.page_last,
-                s.span_start as "span_start!", s.span_end as "span_end!", s.text as "text!", s.dense as "dense!", s.lexical as "lexical!",
-                s.score as "score!", d.title, d.url, d.path
-         from search_chunks($1, $2, $3, $4, $5, $6) s
-         join documents d on d.tenant_id = $7 and d.id = s.document_id
-         order by s.score desc, s.document_id, s.span_start"#,
+        r#"select chunk_id as "chunk_id!", document_id as "document_id!", heading_path as "heading_path!", page_first, page_last,
+                span_start as "span_start!", span_end as "span_end!", text as "text!", dense as "dense!", lexical as "lexical!",
+                score as "score!", title as "title!", url, path as "path!"
+         from search_chunks($1, $2, $3, $4, $5, $6, $7)"#,
+        tenant.0,
         &generations,
         query.embedding.map(HalfVector::from_f32_slice) as Option<HalfVector>,
         query.terms,
         i32::try_from(query.candidates).unwrap_or(i32::MAX),
         i32::try_from(query.results).unwrap_or(i32::MAX),
         query.dense_weight,
-        tx.tenant().0,
     )
-    .fetch_all(&mut **tx)
+    .fetch_all(pool)
     .await?;
     let number = |stored: i32| u32::try_from(stored).unwrap_or(0);
     Ok(rows

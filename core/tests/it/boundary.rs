@@ -60,7 +60,7 @@ async fn two_tenants(world: &World) -> (Tenant, Tenant) {
             completion_tokens: 1,
             milliseconds: 1,
         };
-        conversations::append(&mut tx, &exchange).await.unwrap();
+        conversations::append(&world.api, tenant.id, &exchange).await.unwrap();
         let run = docbrain_core::store::runs::enqueue(&mut tx, tenant.source, "test").await.unwrap();
         sqlx::query("insert into run_documents (tenant_id, run_id, document_id, path, outcome) select $1, $2, id, path, 'indexed' from documents")
             .bind(tenant.id.0)
@@ -182,34 +182,34 @@ async fn functions_with_wider_rights_cannot_be_called_into_another_tenant(owner:
     let world = World::new(owner).await;
     let (acme, rival) = two_tenants(&world).await;
     let vector = format!("[{}]", ["0.3"; DIMENSIONS].join(","));
+    let search = "select count(*) from search_chunks($1, $2, $3::text::halfvec, '{}', 100, 10, 1)";
     for (own, other) in [(&acme, &rival), (&rival, &acme)] {
-        let mut tx = world.begin(own.id).await;
         for (wanted, expected) in [
             (vec![own.generation.id.0], 2),
             (vec![other.generation.id.0], 0),
             (vec![own.generation.id.0, other.generation.id.0], 2),
         ] {
-            let found: i64 =
-                sqlx::query_scalar("select count(*) from search_chunks($1, $2::text::halfvec, '{}', 100, 10, 1)")
-                    .bind(&wanted)
-                    .bind(&vector)
-                    .fetch_one(&mut *tx)
-                    .await
-                    .unwrap();
+            let asked = sqlx::query_scalar(search).bind(own.id.0).bind(&wanted).bind(&vector);
+            let found: i64 = asked.fetch_one(&world.api).await.unwrap();
             assert_eq!(found, expected, "generations {wanted:?} as {}", own.id);
         }
+        // A transaction that is bound to one tenant cannot be led to another.
+        let mut tx = world.begin(own.id).await;
+        let asked = sqlx::query(search).bind(other.id.0).bind(vec![other.generation.id.0]).bind(&vector);
+        assert!(asked.fetch_one(&mut *tx).await.unwrap_err().to_string().contains("another tenant"));
+        let mut tx = world.begin(own.id).await;
+        let manual = ChatbotRef::Name("manual".into());
+        assert!(chatbots::find(&mut *tx, other.id, &manual).await.is_err());
+        let mut tx = world.begin(own.id).await;
         assert!(generations::drop(&mut tx, other.generation.id).await.is_err());
         let mut tx = world.begin(own.id).await;
         assert!(generations::give_own_table(&mut tx, other.generation.id, DIMENSIONS).await.is_err());
     }
+    // What a statement was bound to is gone with it.
     let mut nobody = world.api.acquire().await.unwrap();
-    let found: i64 = sqlx::query_scalar("select count(*) from search_chunks($1, $2::text::halfvec, '{}', 100, 10, 1)")
-        .bind(vec![acme.generation.id.0, rival.generation.id.0])
-        .bind(&vector)
-        .fetch_one(&mut *nobody)
-        .await
-        .unwrap();
-    assert_eq!(found, 0);
+    chatbots::find(&mut *nobody, acme.id, &ChatbotRef::Name("manual".into())).await.unwrap();
+    let visible: i64 = sqlx::query_scalar("select count(*) from chatbots").fetch_one(&mut *nobody).await.unwrap();
+    assert_eq!(visible, 0);
     // Whose runs are due is nobody's business but the owner's.
     assert!(sqlx::query("select * from runs_due()").execute(&mut *nobody).await.is_err());
 }

@@ -35,8 +35,7 @@ async fn search(
             _ => 0.0,
         },
     };
-    let mut tx = world.begin(tenant.id).await;
-    let found = passages(&mut tx, &query).await.unwrap();
+    let found = passages(&world.api, tenant.id, &query).await.unwrap();
     found.into_iter().map(|p| (p.text, p.dense_score, p.lexical_score, p.score)).collect()
 }
 

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 use serde_json::Value;
 
 use super::ParsedDocument;
@@ -19,7 +20,7 @@ pub(super) fn parse(text: &str) -> ParsedDocument {
     let title = field("title");
     let markdown = match (&title, body.trim()) {
         (Some(title), "") => format!("# {title}\n\n{}\n", field("description").unwrap_or_default()),
-        _ => without_comments(body).into_owned(),
+        _ => without_unseen(body).into_owned(),
     };
     ParsedDocument { title, markdown, page_starts: Vec::new() }
 }
@@ -59,26 +60,60 @@ fn split_front_matter(text: &str) -> (BTreeMap<String, Value>, &str) {
     }
 }
 
-/// Takes out HTML comments, which no reader of the page sees; in code they are text and stay.
-fn without_comments(markdown: &str) -> Cow<'_, str> {
-    if !markdown.contains("<!--") {
+/// Takes out what no reader of the page sees: HTML comments, and the lines that tell a site generator what to put in
+/// their place. Comments in code are text and stay; code that is nothing but such lines goes whole.
+fn without_unseen(markdown: &str) -> Cow<'_, str> {
+    if !markdown.contains("<!--") && !markdown.contains("{{") {
         return Cow::Borrowed(markdown);
     }
+    let mut unseen: Vec<Range<usize>> = Vec::new();
+    for (event, range) in Parser::new(markdown).into_offset_iter() {
+        match event {
+            Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_) => unseen.extend(comments(markdown, range)),
+            Event::Start(Tag::Paragraph) => unseen.extend(template_lines(markdown, range)),
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(_))) => {
+                let lines = template_lines(markdown, range.clone());
+                let code = markdown[range.clone()].lines().count();
+                // Two lines are the fence.
+                let nothing_else = !lines.is_empty() && lines.len() + 2 >= code;
+                unseen.extend(if nothing_else { vec![range] } else { lines });
+            }
+            _ => {}
+        }
+    }
+    unseen.sort_by_key(|range| range.start);
     let mut kept = String::with_capacity(markdown.len());
     let mut done = 0;
-    for (event, range) in Parser::new(markdown).into_offset_iter() {
-        if !matches!(event, Event::Start(Tag::HtmlBlock) | Event::InlineHtml(_)) {
-            continue;
-        }
-        let mut at = range.start;
-        while let Some(start) = markdown[at..range.end].find("<!--").map(|found| at + found) {
-            at = markdown[start..range.end].find("-->").map_or(range.end, |found| start + found + 3);
-            kept.push_str(&markdown[done..start]);
-            done = at;
-        }
+    for range in unseen.into_iter().filter(|range| !range.is_empty()) {
+        kept.push_str(markdown.get(done..range.start).unwrap_or_default());
+        done = done.max(range.end);
     }
     kept.push_str(&markdown[done..]);
     Cow::Owned(kept)
+}
+
+fn comments(markdown: &str, within: Range<usize>) -> Vec<Range<usize>> {
+    let mut comments = Vec::new();
+    let mut at = within.start;
+    while let Some(start) = markdown[at..within.end].find("<!--").map(|found| at + found) {
+        at = markdown[start..within.end].find("-->").map_or(within.end, |found| start + found + 3);
+        comments.push(start..at);
+    }
+    comments
+}
+
+/// Lines of nothing but `{{#include …}}` (mdBook), `{{< … >}}` or `{{% … %}}` (Hugo).
+fn template_lines(markdown: &str, within: Range<usize>) -> Vec<Range<usize>> {
+    let mut start = within.start;
+    let mut lines = Vec::new();
+    for line in markdown[within].split_inclusive('\n') {
+        let words = line.trim();
+        if ["{{#", "{{<", "{{%"].iter().any(|mark| words.starts_with(mark)) && words.ends_with("}}") {
+            lines.push(start..start + line.len());
+        }
+        start += line.len();
+    }
+    lines
 }
 
 /// Follows code fences line by line.

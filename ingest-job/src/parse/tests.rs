@@ -19,6 +19,16 @@ fn front_matter_is_not_content_but_a_rule_is() {
 }
 
 #[test]
+fn what_no_reader_sees_goes() {
+    let markdown = |text: &str| parse("a.md", text.as_bytes()).unwrap().markdown;
+    assert_eq!(markdown("a<!-- b --> c\n\n<!--\nd\n-->\n\n`<!-- e -->`\n"), "a c\n\n\n\n`<!-- e -->`\n");
+    assert_eq!(markdown("a\n{{< note >}}\nb <!-- c -->\n{{% /note %}}\n"), "a\nb \n");
+    assert_eq!(markdown("a\n\n```rust\n{{#include x.rs:here}}\n```\n\nb\n"), "a\n\n\n\nb\n");
+    assert_eq!(markdown("```rust\n{{#include x.rs}}\nfn main() {}\n```\n"), "```rust\nfn main() {}\n```\n");
+    assert_eq!(markdown("Write `{{name}}` or {{ name }}.\n"), "Write `{{name}}` or {{ name }}.\n");
+}
+
+#[test]
 fn a_file_name_without_a_stem_is_its_own_title() {
     assert_eq!(file_stem("a/b\\report.v2.pdf").as_deref(), Some("report.v2"));
     assert_eq!(file_stem(".profile").as_deref(), Some(".profile"));
