@@ -1,12 +1,12 @@
 //! What to search for when a question leans on what was said before.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::relevance::terms;
 use super::{Question, Role, Turn};
-use crate::lexical::Language;
+use crate::lexical::{Language, Term};
 
 /// Words that point back, with how many words of its own a question may have and still need them.
 const POINTERS: [(usize, &[&str]); 2] = [
@@ -55,8 +55,6 @@ const CONNECTIVES: [&str; 18] = [
 /// First words of a piece of a question: "for hashes?", "in Python?".
 const PREPOSITIONS: [&str; 14] =
     ["for", "in", "with", "without", "on", "from", "as", "using", "für", "mit", "ohne", "bei", "con", "pour"];
-/// The language whose ways of referring back are known here.
-const ENGLISH: &[Language] = &[Language::English];
 /// Words that ask for something without saying about what: "tell me more", "an example?".
 const ASKING: &str =
     "tell explain elaborate example show give please help mean detail go continue understand Beispiel erkläre";
@@ -68,12 +66,12 @@ const MOST_NAMES: usize = 4;
 /// The text to search passages with: the question, and before it what it leans on.
 pub fn search_text(question: &Question) -> String {
     let text = question.text.trim();
-    if !leans(text) {
-        return text.to_owned();
-    }
     let Some(at) = question.history.iter().rposition(|turn| turn.role == Role::Visitor) else {
         return text.to_owned();
     };
+    if !leans(text) {
+        return text.to_owned();
+    }
     // The question before may lean on the one before it.
     let earlier = Question { text: question.history[at].content.clone(), history: question.history[..at].to_vec() };
     let mut parts = vec![search_text(&earlier)];
@@ -82,11 +80,16 @@ pub fn search_text(question: &Question) -> String {
     parts.join(" ")
 }
 
+/// The words of a question in the language it is asked in, which need not be that of the documents.
+fn words_of(text: &str) -> BTreeSet<Term> {
+    terms(text, &[Language::detect(text)])
+}
+
 /// Whether a question cannot be understood alone.
 fn leans(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.unicode_words().collect();
-    let own = terms(text, ENGLISH).difference(&terms(ASKING, ENGLISH)).count();
+    let own = words_of(text).difference(&words_of(ASKING)).count();
     let starts = |list: &[&str]| words.first().is_some_and(|word| list.contains(word));
     own == 0
         || starts(&CONNECTIVES) && own <= CONTINUED
