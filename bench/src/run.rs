@@ -68,7 +68,7 @@ impl Extent {
     const FULL: Self = Self {
         warm_up: Duration::from_secs(3),
         measured: Duration::from_secs(15),
-        generated: 12_000_000,
+        generated: 3_000_000,
         generated_for_model: 600_000,
     };
     const QUICK: Self = Self {
