@@ -195,7 +195,7 @@ DocBrain is ready; {answers}.
   open   http://{address}/#token={token}
   API    http://{address}/docs
   try    curl http://{address}/conversation/chat -H 'Authorization: Bearer {token}' \\
-           -H 'Content-Type: application/json' -d '{{\"chatbot\":\"demo\",\"message\":\"What is DocBrain?\"}}'
+           -H 'Content-Type: application/json' -d '{{\"chatbot\":\"demo\",\"message\":\"What happens when an ingestion is killed?\"}}'
   add    {program} ingest PATH --chatbot demo
 
 Ctrl-C stops it."
