@@ -12,16 +12,16 @@ export RUSTC_WORKSPACE_WRAPPER=$PWD/tools/instrumented-rustc.sh
 export LLVM_PROFILE_FILE=$folder/%p-%m.profraw
 cargo build --workspace --all-targets
 # A confined parser may not write a file, nor what it counted; the test that watches its confinement would see it try.
-cargo test --workspace --no-fail-fast -- --quiet --skip a_worker_confines_itself_before_it_reads
+failed=0
+cargo test --workspace --no-fail-fast -- --quiet --skip a_worker_confines_itself_before_it_reads || failed=1
 "$llvm/llvm-profdata" merge --sparse "$folder"/*.profraw -o "$folder/merged.profdata"
 objects=$(cargo test --workspace --no-run --message-format=json 2>/dev/null |
   grep -oE '"executable":"[^"]+"' | cut -d'"' -f4 | sort -u | sed 's/^/--object /')
-failed=0
 for crate in core ingest-job; do
   # shellcheck disable=SC2086
   "$llvm/llvm-cov" report $objects --object target/debug/docbrain-ingest --object target/debug/docbrain \
     --instr-profile "$folder/merged.profdata" --ignore-filename-regex '(/tests/|/tests\.rs|\.cargo/|/rustc/)' \
-    "$crate/src" > "$folder/$crate.txt"
+    --sources "$PWD/$crate/src" > "$folder/$crate.txt"
   percent=$(awk '/^TOTAL/ { print $10 }' "$folder/$crate.txt" | tr -d %)
   echo "$crate: $percent % of lines (bar: $bar %; by file: target/coverage/$crate.txt)"
   awk -v percent="$percent" -v bar=$bar 'BEGIN { exit percent >= bar ? 0 : 1 }' || failed=1
