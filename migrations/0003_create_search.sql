@@ -43,7 +43,7 @@ declare
     total real;
     question_weights sparsevec;
     rarest integer[];
-    own_names text[] := '{}';
+    own_name text;
     scores constant text :=
         'c.ctid, coalesce(1 - (c.embedding <=> $1), 0)::real, coalesce(-(c.weights <#> $2), 0)::real';
     columns constant text :=
@@ -85,17 +85,17 @@ begin
         fetches := fetches || format('select %s from found t join chunks c on c.ctid = t.place where t.in_table = 0', columns);
     end if;
     for number in 1..coalesce(cardinality(own), 0) loop
-        own_names := own_names || ('chunks_' || replace(own[number]::text, '-', ''));
+        own_name := 'chunks_' || replace(own[number]::text, '-', '');
         if question is not null then
             scans := scans || format('select %s, %s from (select ctid, embedding, weights from %I order by embedding::halfvec(%s) <=> $1::halfvec(%s) limit $4) c',
-                number, scores, own_names[number], vector_dims(question), vector_dims(question));
+                number, scores, own_name, vector_dims(question), vector_dims(question));
         end if;
         if rarest is not null then
             scans := scans || format('select %s, %s from (select ctid, embedding, weights from %I where terms && $5 order by weights <#> $2 limit $4) c',
-                number, scores, own_names[number]);
+                number, scores, own_name);
         end if;
         fetches := fetches || format('select %s from found t join %I c on c.ctid = t.place where t.in_table = %s',
-            columns, own_names[number], number);
+            columns, own_name, number);
     end loop;
     if cardinality(scans) = 0 then
         return;

@@ -17,7 +17,7 @@ use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Uri};
 
 use client::Connection;
-pub(crate) use summary::Summary;
+pub(crate) use summary::{Latencies, Summary};
 
 /// A reply that takes longer counts as an error.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);

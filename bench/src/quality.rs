@@ -8,8 +8,7 @@ use docbrain_core::env;
 use serde::Deserialize;
 
 use crate::machine::Machine;
-use crate::report::{Budget, Report, Row, Table, number, write_block};
-use crate::run::{command_line, commit};
+use crate::report::{Budget, Report, Row, Table, conditions, number, write_block};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -66,11 +65,7 @@ fn report(name: &str, arms: &[Arms], machine: &Machine) -> Report {
     let what = format!("nDCG@10 of {name}, hybrid, built-in model");
     let budget = Budget::AtLeast(0.72, "");
     Report {
-        conditions: vec![
-            format!("Machine: {machine}"),
-            format!("Command: `{}`", command_line()),
-            format!("Date: {}, commit {}", chrono::Utc::now().format("%Y-%m-%d %H:%M UTC"), commit()),
-        ],
+        conditions: conditions(machine),
         rows: vec![hybrid.map_or_else(
             || Row::not_measured(&what, budget, "docbrain eval told nothing of it"),
             |arms| Row::measured(&what, budget, arms.ndcg_at_10, ""),

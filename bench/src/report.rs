@@ -3,8 +3,11 @@
 use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, bail};
+
+use crate::machine::Machine;
 
 /// One line of the table of budgets.
 #[derive(Clone, Debug)]
@@ -132,6 +135,37 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// What the numbers of a run hold for: machine, command and date.
+pub(crate) fn conditions(machine: &Machine) -> Vec<String> {
+    vec![
+        format!("Machine: {machine}"),
+        format!("Command: `{}`", command_line()),
+        format!("Date: {}, commit {}", chrono::Utc::now().format("%Y-%m-%d %H:%M UTC"), commit()),
+    ]
+}
+
+/// The command without the folders of this machine.
+fn command_line() -> String {
+    let last_part = |word: &String| Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned());
+    let outside = |word: &str| word.starts_with('/') || word.starts_with("..");
+    let mut words: Vec<String> = std::env::args().collect();
+    for (at, word) in words.iter_mut().enumerate() {
+        if at == 0 || outside(word) {
+            *word = last_part(word).unwrap_or_default();
+        }
+    }
+    words.join(" ")
+}
+
+/// The checkout's short commit id, with a mark when files differ from it.
+fn commit() -> String {
+    let described = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
+    described
+        .ok()
+        .filter(|output| output.status.success())
+        .map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Puts `content` between the markers named `name` of a page and leaves the rest as it is; a missing page or block is made.

@@ -26,7 +26,7 @@ use self::retrieval::{Database, MeasuredRetrieval};
 use self::server::{Embeddings, Server, Setup};
 use crate::load::Bodies;
 use crate::machine::{Machine, memory_mib};
-use crate::report::{Budget, Report, Row, number, write_block};
+use crate::report::{Report, conditions, number, write_block};
 use crate::stub;
 
 /// Different questions asked, in turn: more than a cache would remember, or a window of the benchmark asks.
@@ -143,35 +143,20 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     let mut rows = chat::rows(&chats, &ceilings);
     rows.push(retrieval.row());
     rows.push(ingestion.row());
-    let embedding = "ingestion with the built-in model, share of the engine's own rate";
-    rows.push(match &built_in {
-        Ok(measured) => measured.row(),
-        Err(reason) => Row::not_measured(embedding, Budget::AtLeast(90.0, "%"), one_line(reason)),
-    });
-    let memory = Budget::AtMost(120.0, "MiB");
-    let what = "memory at rest, server with the model loaded (PSS)";
-    rows.push(match &built_in {
-        Ok(measured) => Row::measured(what, memory, measured.memory_mib, "after an ingestion and chats"),
-        Err(reason) => Row::not_measured(what, memory, one_line(reason)),
-    });
+    rows.extend(built_in::rows(&built_in));
     let mut tables = vec![chat::table(&chats), ceilings.table(), retrieval.table(), ingestion.table()];
     tables.extend(built_in.ok().map(|measured| measured.table()));
 
-    Ok(Report {
-        conditions: vec![
-            format!("Machine: {machine}; load generator, model server, product and Postgres share it"),
-            format!("Command: `{}`{}", command_line(), if options.quick { " (quick: not for quoting)" } else { "" }),
-            format!("Date: {}, commit {}", chrono::Utc::now().format("%Y-%m-%d %H:%M UTC"), commit()),
-            format!("Corpus: {}", corpus.description),
-            format!(
-                "Server process at rest with stub embeddings: {} MiB before the ingestion, {} MiB after all chats (PSS)",
-                number(rest_before),
-                number(rest_after)
-            ),
-        ],
-        rows,
-        tables,
-    })
+    let mut conditions = conditions(&machine);
+    conditions.push("Load generator, model server, product and Postgres share the machine".to_owned());
+    conditions.extend(options.quick.then(|| "Quick: not for quoting".to_owned()));
+    conditions.push(format!("Corpus: {}", corpus.description));
+    conditions.push(format!(
+        "Server process at rest with stub embeddings: {} MiB before the ingestion, {} MiB after all chats (PSS)",
+        number(rest_before),
+        number(rest_after)
+    ));
+    Ok(Report { conditions, rows, tables })
 }
 
 /// With the vectors that the server embeds its questions with.
@@ -189,11 +174,6 @@ async fn measure_retrieval(
     retrieval::measure(&Database::of_home(server.home()).await?, embedder.as_ref(), questions).await
 }
 
-/// An error as a cell of a table.
-fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:.200}").replace(['\n', '|'], " ")
-}
-
 /// Starts this program as a model server of its own, so that its CPU time is told apart and it has the threads it needs.
 fn start_stub() -> anyhow::Result<(Process, String)> {
     let program = std::env::current_exe().context("failed to find this program")?;
@@ -207,28 +187,6 @@ fn start_stub() -> anyhow::Result<(Process, String)> {
 
 fn say(what: &str) {
     println!("- {what}");
-}
-
-/// The command without the folders of this machine.
-pub(crate) fn command_line() -> String {
-    let last_part = |word: &String| Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned());
-    let outside = |word: &str| word.starts_with('/') || word.starts_with("..");
-    let mut words: Vec<String> = std::env::args().collect();
-    for (at, word) in words.iter_mut().enumerate() {
-        if at == 0 || outside(word) {
-            *word = last_part(word).unwrap_or_default();
-        }
-    }
-    words.join(" ")
-}
-
-/// The checkout's short commit id, with a mark when files differ from it.
-pub(crate) fn commit() -> String {
-    let described = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
-    described
-        .ok()
-        .filter(|output| output.status.success())
-        .map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Milliseconds per unit of work.

@@ -12,7 +12,7 @@ use crate::telemetry::metrics;
 
 /// How many of its best chunks each arm contributes; fusion scales scores over these (Bruch, Gai, Ingber 2023:
 /// "An Analysis of Fusion Functions for Hybrid Retrieval").
-const CANDIDATES: u32 = 100;
+pub const CANDIDATES: u32 = 100;
 
 /// Share of the dense arm in the fused score; measured in docs/benchmarks.md.
 const DENSE_WEIGHT: f32 = 0.5;
@@ -132,8 +132,8 @@ pub async fn passages(
     Ok(without_duplicates(found, scope.top_k as usize))
 }
 
-/// Half as many again, so that enough are left when near-duplicates go.
-fn with_spares(top_k: u32) -> u32 {
+/// How many passages are searched for to keep `top_k`: half as many again, so that enough are left when near-duplicates go.
+pub fn with_spares(top_k: u32) -> u32 {
     top_k.saturating_add(top_k / 2 + 2)
 }
 

@@ -110,7 +110,7 @@ impl TenantTx {
     }
 
     /// Begins a transaction whose commit returns before it is on disk: after a crash of Postgres the whole of it may be
-    /// missing, never a part. For rows that are made again (chunks) or whose loss is bearable (a chat message).
+    /// missing, never a part. For rows that are made again, such as chunks.
     pub async fn begin_relaxed(pool: &Pool, tenant: TenantId) -> Result<Self, Error> {
         let settings = "set local synchronous_commit = off; set local docbrain.tenant";
         let statement = AssertSqlSafe(format!("begin; {settings} = '{tenant}'"));

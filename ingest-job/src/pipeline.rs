@@ -20,8 +20,8 @@ use crate::index::{Indexer, Rejection};
 /// Changes when parsing, splitting or weighing changes so much that everything is to be indexed again.
 pub const PIPELINE_VERSION: u32 = 1;
 
-/// From how many chunks on a generation gets a table and a vector index of its own: below it the exact scan is as
-/// fast (docs/benchmarks.md).
+/// From how many chunks on a generation gets a table and a vector index of its own: below it the exact scan
+/// costs little (docs/benchmarks.md).
 const OWN_TABLE_FROM_CHUNKS: u32 = 500;
 
 /// Documents begun in one statement; one that was begun before goes alone, so that it takes no other down with it.

@@ -64,7 +64,7 @@ fn rate_range(replies: &[Reply], elapsed: Duration) -> (f64, f64) {
 
 impl Latencies {
     /// From microseconds in any order.
-    pub(super) fn of(mut micros: Vec<u64>) -> Self {
+    pub(crate) fn of(mut micros: Vec<u64>) -> Self {
         micros.sort_unstable();
         let ms = |percent| percentile(&micros, percent);
         Self { p50: ms(50), p95: ms(95), p99: ms(99) }

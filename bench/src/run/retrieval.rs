@@ -8,6 +8,7 @@ use anyhow::Context;
 use docbrain_core::embed::Embedder;
 use docbrain_core::ids::{GenerationId, TenantId};
 use docbrain_core::lexical::{self, Language};
+use docbrain_core::retrieve;
 use docbrain_core::store::roles::{self, Login};
 use docbrain_core::store::search::{self, Query};
 use docbrain_core::store::{self, Pool};
@@ -15,12 +16,12 @@ use pgvector::HalfVector;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
 
+use crate::load::Latencies;
 use crate::report::{Budget, Row, Table, number};
 
 const QUESTIONS: usize = 300;
-/// Rows that come back: what retrieval asks for with the default of eight passages.
-const RESULTS: u32 = 14;
-const CANDIDATES: u32 = 100;
+/// A chatbot's passages, unless its spec says otherwise.
+const PASSAGES: u32 = 8;
 
 /// The database of a running server, from its home folder.
 pub(super) struct Database {
@@ -79,27 +80,11 @@ async fn largest_generation(connection: &mut PgConnection) -> anyhow::Result<Gen
     })
 }
 
-/// Milliseconds of every question, in order.
-#[derive(Default)]
-struct Times(Vec<f64>);
-
-impl Times {
-    fn add(&mut self, begun: Instant) {
-        self.0.push(begun.elapsed().as_secs_f64() * 1000.0);
-    }
-
-    fn percentile(&self, share: usize) -> f64 {
-        let mut times = self.0.clone();
-        times.sort_by(f64::total_cmp);
-        times.get(times.len() * share / 100).copied().unwrap_or(f64::NAN)
-    }
-}
-
 pub(super) struct MeasuredRetrieval {
     chunks: i32,
-    raw: Times,
-    dense: Times,
-    hybrid: Times,
+    raw: Latencies,
+    dense: Latencies,
+    hybrid: Latencies,
 }
 
 /// Asks every question in each way, one after the other, so that all ways meet the same machine.
@@ -114,15 +99,11 @@ pub(super) async fn measure(
     let dimensions = embedder.model().dimensions;
     let order = format!("embedding::halfvec({dimensions}) <=> $1::halfvec({dimensions})");
     let raw = format!(
-        "select id, document_id, heading_path, text, 1 - ({order}) from {} order by {order} limit {RESULTS}",
-        generation.table
+        "select id, document_id, heading_path, text, 1 - ({order}) from {} order by {order} limit {}",
+        generation.table,
+        retrieve::with_spares(PASSAGES)
     );
-    let mut measured = MeasuredRetrieval {
-        chunks: generation.chunks,
-        raw: Times::default(),
-        dense: Times::default(),
-        hybrid: Times::default(),
-    };
+    let (mut raw_times, mut dense_times, mut hybrid_times) = (Vec::new(), Vec::new(), Vec::new());
     for question in questions.iter().take(QUESTIONS) {
         let vector = embedder.embed(std::slice::from_ref(question)).await?.pop().context("a text has a vector")?;
         let terms = lexical::question_terms(question, &[Language::English]);
@@ -130,8 +111,8 @@ pub(super) async fn measure(
             generations: std::slice::from_ref(&generation.id),
             embedding: Some(&vector),
             terms: if dense_weight < 1.0 { &terms } else { &[] },
-            candidates: CANDIDATES,
-            results: RESULTS,
+            candidates: retrieve::CANDIDATES,
+            results: retrieve::with_spares(PASSAGES),
             dense_weight,
         };
         let begun = Instant::now();
@@ -139,38 +120,45 @@ pub(super) async fn measure(
             .bind(HalfVector::from_f32_slice(&vector))
             .fetch_all(&mut superuser)
             .await?;
-        measured.raw.add(begun);
+        raw_times.push(micros(begun));
         let begun = Instant::now();
         search::passages(&database.api, generation.tenant, &query(0.5)).await?;
-        measured.hybrid.add(begun);
+        hybrid_times.push(micros(begun));
         let begun = Instant::now();
         search::passages(&database.api, generation.tenant, &query(1.0)).await?;
-        measured.dense.add(begun);
+        dense_times.push(micros(begun));
     }
-    Ok(measured)
+    Ok(MeasuredRetrieval {
+        chunks: generation.chunks,
+        raw: Latencies::of(raw_times),
+        dense: Latencies::of(dense_times),
+        hybrid: Latencies::of(hybrid_times),
+    })
+}
+
+fn micros(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 impl MeasuredRetrieval {
     pub(super) fn row(&self) -> Row {
-        let (raw, dense) = (self.raw.percentile(50), self.dense.percentile(50));
+        let (raw, dense) = (self.raw.p50, self.dense.p50);
         let note = format!("by meaning alone, p50 {} ms beside {} ms", number(dense), number(raw));
         Row::measured("retrieval SQL beside the same raw pgvector query", Budget::AtMost(1.3, "×"), dense / raw, note)
     }
 
     pub(super) fn table(&self) -> Table {
-        let row = |what: &str, times: &Times| {
-            vec![what.to_owned(), number(times.percentile(50)), number(times.percentile(95))]
-        };
+        let row = |what: &str, times: Latencies| vec![what.to_owned(), number(times.p50), number(times.p95)];
         Table {
             title: "Retrieval in the database, one connection, the ways in turn for every question.",
             columns: &["way", "ms p50", "ms p95"],
             rows: vec![
                 row(
                     &format!("raw pgvector query over {} chunks (as superuser, hnsw.ef_search 100)", self.chunks),
-                    &self.raw,
+                    self.raw,
                 ),
-                row("search by meaning, as the API's role", &self.dense),
-                row("hybrid search, as the API's role", &self.hybrid),
+                row("search by meaning, as the API's role", self.dense),
+                row("hybrid search, as the API's role", self.hybrid),
             ],
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! Each word, and the first five letters of a longer one (so that "expire" and "expires" meet), adds to a few signed places of the
 //! vector; repeated words count logarithmically and short ones little. All vectors share one direction, as those of real models do
-//! (Ethayarajh 2019, "How Contextual are Contextualized Word Representations?"), so that related texts are as close as theirs. Components are whole millionths: they print without a
-//! float formatter, and the JSON and the base64 form carry exactly the same numbers.
+//! (Ethayarajh 2019, "How Contextual are Contextualized Word Representations?"), so that related texts are as close as theirs.
+//! Components are whole millionths: they print without a float formatter, and the JSON and the base64 form carry exactly the same
+//! numbers.
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;

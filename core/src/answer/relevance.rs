@@ -31,12 +31,13 @@ impl Default for Relevance {
 impl Relevance {
     /// Whether one of the passages fits `question`.
     pub fn covers(&self, question: &str, languages: &[Language], passages: &[Passage]) -> bool {
-        let question = terms(question, languages);
-        passages.iter().any(|passage| {
-            passage.dense_score >= self.sure
-                || (passage.dense_score >= self.possible
-                    && coverage(&question, &terms(&in_context(passage), languages)) >= self.coverage)
-        })
+        passages.iter().any(|passage| passage.dense_score >= self.sure) || {
+            let question = terms(question, languages);
+            passages
+                .iter()
+                .filter(|passage| passage.dense_score >= self.possible)
+                .any(|passage| coverage(&question, &terms(&in_context(passage), languages)) >= self.coverage)
+        }
     }
 }
 

@@ -175,7 +175,7 @@ async fn insert(
     for (batch, rows) in chunks.chunks(ROWS_PER_STATEMENT).enumerate() {
         let ordinals: Vec<i32> = (batch * ROWS_PER_STATEMENT..).take(rows.len()).map(integer).collect();
         let (headings, headings_after, headings_to) =
-            in_one(rows.iter().map(|chunk| chunk.heading_path.iter().cloned()));
+            in_one(rows.iter().map(|chunk| chunk.heading_path.iter().map(String::as_str)));
         let (terms, terms_after, terms_to) = in_one(rows.iter().map(|chunk| chunk.weights.keys().copied()));
         sqlx::query(AssertSqlSafe(statement.clone()))
             .bind(tx.tenant().0)
