@@ -21,8 +21,6 @@ create table accounts (
     oidc_issuer text,
     oidc_subject text,
     superuser boolean not null default false,
-    failed_logins integer not null default 0,
-    locked_until timestamptz,
     created_at timestamptz not null default now()
 );
 create unique index accounts_email_key on accounts (lower(email));
@@ -63,6 +61,15 @@ create table sessions (
 );
 create index sessions_account on sessions (account_id);
 create index sessions_spent on sessions (spent_sha256) where spent_sha256 is not null;
+
+-- Attempts to sign in since the last that succeeded, by the hash of what was tried: an account that does not exist is
+-- locked like one that does.
+create table login_attempts (
+    key_sha256 bytea primary key check (length(key_sha256) = 32),
+    attempts integer not null,
+    locked_until timestamptz not null,
+    updated_at timestamptz not null
+);
 
 create table api_tokens (
     tenant_id uuid not null references tenants on delete cascade,
@@ -125,7 +132,7 @@ begin
         execute format(
             'create policy tenant_isolation on %I using (tenant_id = docbrain_tenant()) with check (tenant_id = docbrain_tenant())', t);
     end loop;
-    foreach t in array array['accounts', 'sessions'] loop
+    foreach t in array array['accounts', 'sessions', 'login_attempts'] loop
         execute format('alter table %I enable row level security', t);
         execute format('alter table %I force row level security', t);
     end loop;
@@ -144,7 +151,7 @@ grant select, insert on audit_log to docbrain_api;
 -- The API cannot make a superuser.
 grant select, delete on accounts to docbrain_api;
 grant insert (id, email, name, password_hash, oidc_issuer, oidc_subject) on accounts to docbrain_api;
-grant update (email, name, password_hash, oidc_issuer, oidc_subject, failed_logins, locked_until) on accounts to docbrain_api;
+grant update (email, name, password_hash, oidc_issuer, oidc_subject) on accounts to docbrain_api;
 
 create policy definer_reads on accounts for select to docbrain_definer using (true);
 create policy definer_reads on sessions for select to docbrain_definer using (true);
@@ -152,16 +159,48 @@ create policy definer_reads on memberships for select to docbrain_definer using 
 create policy definer_reads on invitations for select to docbrain_definer using (true);
 create policy definer_reads on api_tokens for select to docbrain_definer using (true);
 create policy definer_reads on chatbots for select to docbrain_definer using (true);
+create policy definer_counts on login_attempts to docbrain_definer using (true) with check (true);
 grant select on accounts, sessions, memberships, invitations, api_tokens, chatbots to docbrain_definer;
+grant select, insert, update, delete on login_attempts to docbrain_definer;
 grant create on schema public to docbrain_definer;
 
 -- The account with this e-mail, for a sign-in.
-create function account_of_email(wanted text) returns table (
-    id uuid, password_hash text, failed_logins integer, locked_until timestamptz
-)
+create function account_of_email(wanted text) returns table (id uuid, password_hash text)
     language sql stable security definer rows 1 set search_path = pg_catalog, public
     begin atomic
-        select a.id, a.password_hash, a.failed_logins, a.locked_until from public.accounts a where lower(a.email) = lower(wanted);
+        select a.id, a.password_hash from public.accounts a where lower(a.email) = lower(wanted);
+    end;
+
+-- Counts an attempt to sign in under each key, before the password is looked at; how many seconds the caller must wait
+-- instead, 0 if it may try. Each key gives `free` attempts; from then on the pause doubles from a second to 15 minutes.
+create function login_attempt(keys bytea[], free integer[]) returns integer
+    language plpgsql security definer set search_path = pg_catalog, public
+as $$
+declare
+    wait integer;
+begin
+    delete from login_attempts where updated_at < now() - interval '1 day';
+    select coalesce(ceil(extract(epoch from max(a.locked_until) - now())), 0) into wait
+        from login_attempts a where a.key_sha256 = any (keys) and a.locked_until > now();
+    if wait > 0 then
+        return wait;
+    end if;
+    insert into login_attempts as a (key_sha256, attempts, locked_until, updated_at)
+        select k.key, 1, now(), now() from unnest(keys) k (key) order by k.key
+        on conflict (key_sha256) do update set
+            attempts = a.attempts + 1,
+            locked_until = now() + least(900, power(2, least(a.attempts + 1 - free[array_position(keys, a.key_sha256)], 10))) * interval '1 second'
+                * (a.attempts + 1 >= free[array_position(keys, a.key_sha256)])::integer,
+            updated_at = now();
+    return 0;
+end
+$$;
+
+-- Forgets the attempts under these keys.
+create function login_succeeded(keys bytea[]) returns void
+    language sql security definer set search_path = pg_catalog, public
+    begin atomic
+        delete from public.login_attempts a where a.key_sha256 = any (keys);
     end;
 
 -- The account of a subject at an issuer (OpenID Connect).
@@ -226,7 +265,7 @@ declare
 begin
     foreach f in array array[
         'account_of_email(text)', 'account_of_subject(text, text)', 'session_of(bytea)', 'api_token_of(bytea)', 'invitation_of(bytea)',
-        'memberships_of(uuid, uuid)', 'tenant_of_chatbot(uuid)', 'origin_is_known(text)'
+        'memberships_of(uuid, uuid)', 'login_attempt(bytea[], integer[])', 'login_succeeded(bytea[])', 'tenant_of_chatbot(uuid)', 'origin_is_known(text)'
     ] loop
         execute format('alter function %s owner to docbrain_definer', f);
         execute format('revoke all on function %s from public', f);
