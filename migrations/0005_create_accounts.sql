@@ -259,13 +259,37 @@ create function origin_is_known(origin text) returns boolean
     return (select exists (select 1 from public.chatbots c where c.spec -> 'allowedOrigins' @> to_jsonb(origin)));
 create index chatbots_origins on chatbots using gin ((spec -> 'allowedOrigins') jsonb_path_ops);
 
+-- Tenants and what they use, for whoever runs the installation.
+create policy definer_reads on usage for select to docbrain_definer using (true);
+grant select on usage to docbrain_definer;
+create function tenant_usage(wanted text) returns table (
+    id uuid, name text, display_name text, suspended boolean, created_at timestamptz,
+    members bigint, chatbots bigint, documents bigint, chunks bigint, chats bigint, tokens bigint
+)
+    language sql stable security definer set search_path = pg_catalog, public
+    begin atomic
+        select t.tenant_id, t.name, t.spec ->> 'displayName', t.suspended, t.created_at,
+            (select count(*) from public.memberships m where m.tenant_id = t.tenant_id),
+            (select count(*) from public.chatbots c where c.tenant_id = t.tenant_id),
+            d.documents, d.chunks, u.chats, u.tokens
+        from public.tenants t
+        cross join lateral (
+            select count(*) as documents, coalesce(sum(d.chunks), 0) as chunks from public.documents d where d.tenant_id = t.tenant_id) d
+        cross join lateral (
+            select count(*) as chats, coalesce(sum(u.prompt_tokens::bigint + u.completion_tokens), 0)::bigint as tokens
+            from public.usage u
+            where u.tenant_id = t.tenant_id and u.kind = 'chat' and u.created_at > now() - interval '30 days') u
+        where wanted is null or t.name = wanted
+        order by t.name;
+    end;
+
 do $$
 declare
     f text;
 begin
     foreach f in array array[
         'account_of_email(text)', 'account_of_subject(text, text)', 'session_of(bytea)', 'api_token_of(bytea)', 'invitation_of(bytea)',
-        'memberships_of(uuid, uuid)', 'login_attempt(bytea[], integer[])', 'login_succeeded(bytea[])', 'tenant_of_chatbot(uuid)', 'origin_is_known(text)'
+        'memberships_of(uuid, uuid)', 'login_attempt(bytea[], integer[])', 'login_succeeded(bytea[])', 'tenant_usage(text)', 'tenant_of_chatbot(uuid)', 'origin_is_known(text)'
     ] loop
         execute format('alter function %s owner to docbrain_definer', f);
         execute format('revoke all on function %s from public', f);

@@ -1,153 +1,193 @@
-//! Who calls, and for which tenant.
+//! Who sends a request, and what they may do.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `caller` | the rule a route is declared with, and the guard that keeps it |
+//! | `credentials` | a request's header or cookie to a [`Principal`] |
+//! | `jwt` | signed tokens: access tokens of accounts, session tokens of visitors |
+//! | `cookie` | a browser's session, and its defence against forged requests |
+//! | `oidc` | signing in at a company's identity provider |
+//! | `password` | hashing, off the async threads and bounded |
+//! | `secret` | new random secrets and their hashes |
+//! | `tenants` | tenants by name, remembered briefly |
+//!
+//! What a credential is good for is remembered for [`REMEMBERED`]: a revoked token or a changed role takes effect within
+//! that time, and most requests need no round trip.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::Response;
-use docbrain_core::ids::TenantId;
-use docbrain_core::store::{self, Pool};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+use docbrain_core::ids::{AccountId, ApiTokenId, ChatbotId, SessionId, TenantId};
+use docbrain_core::store::accounts::Standing;
+use docbrain_core::store::audit::{Actor, ActorKind};
+use docbrain_core::store::chatbots::ChatbotRow;
 
 use crate::problem::{Problem, ProblemKind};
-use crate::state::AppState;
 
-/// Names the tenant of a request.
-pub(crate) const TENANT_HEADER: &str = "x-docbrain-tenant";
+pub(crate) mod caller;
+pub(crate) mod cookie;
+mod credentials;
+pub(crate) mod jwt;
+pub(crate) mod oidc;
+pub(crate) mod password;
+pub(crate) mod secret;
+mod tenants;
 
-/// The token that guards the API, as its digest: how long comparing two digests takes says nothing of the token.
-#[derive(Clone)]
-pub(crate) struct AdminToken([u8; 32]);
+pub(crate) use self::caller::Caller;
+pub(crate) use self::credentials::AccessControl;
+pub(crate) use self::tenants::TENANT_HEADER;
 
-impl AdminToken {
-    pub(crate) fn new(token: &SecretString) -> Self {
-        Self(Sha256::digest(token.expose_secret()).into())
+/// How long what a credential is good for may be remembered.
+const REMEMBERED: Duration = Duration::from_secs(2);
+
+/// What a route asks for within a tenant; each right includes none of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Right {
+    /// Ask chatbots.
+    Chat,
+    /// See configuration, documents, conversations, figures.
+    Read,
+    /// Change chatbots, knowledge sources and documents.
+    Write,
+    /// Change members, keys and settings.
+    Manage,
+}
+
+impl Right {
+    /// The word in an API token's scopes.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Manage => "manage",
+        }
     }
-
-    fn is(&self, presented: &str) -> bool {
-        <[u8; 32]>::from(Sha256::digest(presented)) == self.0
-    }
 }
 
-/// A request that showed the admin token.
-#[derive(Clone)]
-struct Admin;
-
-/// Lets a request pass that shows the admin token.
-pub(crate) async fn require_admin(
-    State(token): State<AdminToken>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let presented = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-    if !presented.is_some_and(|presented| token.is(presented)) {
-        return Err(unauthorized());
-    }
-    request.extensions_mut().insert(Admin);
-    Ok(next.run(request).await)
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Principal {
+    /// Whoever runs the installation, by its admin token.
+    Installation,
+    /// A person.
+    Account(AccountAccess),
+    /// A program with a tenant's API token.
+    Token { tenant: TenantId, id: ApiTokenId, name: String, scopes: Vec<String> },
+    /// A visitor of a page that embeds a chatbot.
+    Visitor { tenant: TenantId, visitor: Visitor },
 }
 
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+/// A signed-in person. Only a route declared for accounts can ask for it.
+#[derive(Clone, Debug)]
+pub(crate) struct AccountAccess {
+    pub(crate) account: AccountId,
+    pub(crate) session: SessionId,
+    pub(crate) standing: Arc<Standing>,
+    /// The tenant the access token was made for.
+    pub(crate) tenant: Option<TenantId>,
+    /// What a browser must send with every change; `None` where no cookie was shown.
+    pub(crate) csrf: Option<String>,
 }
 
-fn unauthorized() -> Problem {
-    Problem::new(ProblemKind::Unauthorized, "send the admin token as `Authorization: Bearer <token>`")
+/// A visitor, as the session token names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    /// The only chatbot it may ask.
+    pub(crate) chatbot: ChatbotId,
+    /// What it is called in conversations and limits.
+    pub(crate) id: String,
+    /// Who the page's host says it is.
+    pub(crate) identity: Option<serde_json::Value>,
+    /// The origin of the page.
+    pub(crate) origin: String,
 }
 
-/// The admin, acting for a tenant. Only a route of the admin's group can ask for it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AdminTenant {
+/// A caller who may do what the route needs, for one tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantAccess {
     pub(crate) tenant: TenantId,
+    /// Who it is in the audit log; `None` for a visitor, who changes nothing.
+    actor: Option<Actor>,
+    pub(crate) visitor: Option<Visitor>,
 }
 
-impl FromRequestParts<AppState> for AdminTenant {
-    type Rejection = Problem;
+impl TenantAccess {
+    /// Who changes something. Visitors reach no route that does.
+    pub(crate) fn actor(&self) -> Result<&Actor, Problem> {
+        self.actor.as_ref().ok_or_else(forbidden)
+    }
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        parts.extensions.get::<Admin>().ok_or_else(unauthorized)?;
-        let name = match parts.headers.get(TENANT_HEADER) {
-            None => None,
-            Some(value) => Some(value.to_str().map_err(|_| unknown_tenant())?),
+impl Visitor {
+    /// Whether it may ask this chatbot: its session is for one chatbot and one origin, which may have been taken off the list.
+    pub(crate) fn check(&self, chatbot: &ChatbotRow) -> Result<(), Problem> {
+        if self.chatbot != chatbot.id {
+            return Err(Problem::new(ProblemKind::ChatbotNotFound, "the session is for another chatbot"));
+        }
+        if !chatbot.spec.allowed_origins.contains(&self.origin) {
+            return Err(origin_not_allowed());
+        }
+        Ok(())
+    }
+}
+
+/// A caller who acts for the installation.
+#[derive(Clone, Debug)]
+pub(crate) struct SuperuserAccess {
+    pub(crate) actor: Actor,
+}
+
+impl Principal {
+    fn actor(&self, parts: &RequestFacts) -> Option<Actor> {
+        let (kind, name) = match self {
+            Self::Installation => (ActorKind::Installation, "admin token".to_owned()),
+            Self::Account(access) => (ActorKind::Account(access.account), access.standing.email.clone()),
+            Self::Token { id, name, .. } => (ActorKind::Token(*id), name.clone()),
+            Self::Visitor { .. } => return None,
         };
-        let tenant = TenantNames::from_ref(state).resolve(&Pool::from_ref(state), name).await?;
-        Ok(Self { tenant })
+        Some(Actor { kind, name, ip: parts.ip, request_id: parts.request_id.clone() })
     }
 }
 
-/// Tenants by name, remembered briefly: every request asks.
-#[derive(Clone, Default)]
-pub(crate) struct TenantNames(Arc<RwLock<HashMap<Option<String>, Remembered>>>);
-
-#[derive(Clone, Copy)]
-struct Remembered {
-    tenant: TenantId,
-    since: Instant,
+/// What the audit log notes of a request besides its caller.
+#[derive(Clone, Debug)]
+struct RequestFacts {
+    ip: Option<std::net::IpAddr>,
+    request_id: String,
 }
 
-impl TenantNames {
-    /// A stale id reaches no rows, so nothing but a moment's 404 can come of this.
-    const REMEMBERED: Duration = Duration::from_secs(2);
+macro_rules! extracted {
+    ($($access:ty),+) => {$(
+        impl<S: Sync> FromRequestParts<S> for $access {
+            type Rejection = Problem;
 
-    /// The tenant of this name; without a name, the only one there is.
-    async fn resolve(&self, pool: &Pool, name: Option<&str>) -> Result<TenantId, Problem> {
-        let key = name.map(str::to_owned);
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        if let Some(known) = known.filter(|known| known.since.elapsed() < Self::REMEMBERED) {
-            return Ok(known.tenant);
+            /// The guard of the route has put it there; a route without the guard gets nothing.
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+                parts.extensions.get::<Self>().cloned().ok_or_else(unauthorized)
+            }
         }
-        let tenant = match name {
-            Some(name) => store::tenants::named(pool, name).await?.ok_or_else(unknown_tenant)?,
-            None => only_tenant(pool).await?,
-        };
-        self.0
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, Remembered { tenant, since: Instant::now() });
-        Ok(tenant)
-    }
+    )+};
 }
 
-async fn only_tenant(pool: &Pool) -> Result<TenantId, Problem> {
-    let names = store::tenants::names(pool).await?;
-    let [name] = names.as_slice() else {
-        return Err(Problem::new(
-            ProblemKind::TenantRequired,
-            "this installation does not have exactly one tenant; name yours in the header `X-DocBrain-Tenant`",
-        ));
-    };
-    store::tenants::named(pool, name).await?.ok_or_else(unknown_tenant)
+extracted!(AccountAccess, TenantAccess, SuperuserAccess);
+
+pub(crate) fn unauthorized() -> Problem {
+    Problem::new(
+        ProblemKind::Unauthorized,
+        "sign in, or send a token of DocBrain as `Authorization: Bearer <token>`",
+    )
 }
 
-fn unknown_tenant() -> Problem {
-    Problem::new(ProblemKind::TenantNotFound, "the header `X-DocBrain-Tenant` names no tenant of this installation")
+pub(crate) fn forbidden() -> Problem {
+    Problem::new(ProblemKind::Forbidden, "this account or token may not do that; ask an admin of the tenant")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_very_token_passes() {
-        let token = AdminToken::new(&"s3cret".into());
-        assert!(token.is("s3cret"));
-        for wrong in ["", "s3cre", "s3cret ", "S3CRET", "s3crett"] {
-            assert!(!token.is(wrong), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn the_scheme_is_bearer_in_any_case() {
-        assert_eq!(bearer("Bearer abc"), Some("abc"));
-        assert_eq!(bearer("bearer  abc"), Some("abc"));
-        for other in ["abc", "Basic abc", "Bearer"] {
-            assert_eq!(bearer(other), None, "{other:?}");
-        }
-    }
+pub(crate) fn origin_not_allowed() -> Problem {
+    Problem::new(
+        ProblemKind::OriginNotAllowed,
+        "add the page's origin, such as https://example.com, to the chatbot's `allowedOrigins`",
+    )
 }

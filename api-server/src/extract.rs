@@ -62,3 +62,12 @@ impl From<QueryRejection> for Problem {
         Self::new(ProblemKind::of_status(rejection.status()), rejection.body_text())
     }
 }
+
+/// A line of text of 1 to `most` characters, without its margins.
+pub(crate) fn line<'a>(value: &'a str, field: &str, most: usize) -> Result<&'a str, Problem> {
+    let line = value.trim();
+    if (1..=most).contains(&line.chars().count()) && !line.chars().any(char::is_control) {
+        return Ok(line);
+    }
+    Err(Problem::new(ProblemKind::InvalidField, format!("`{field}` must be one line of 1 to {most} characters")))
+}

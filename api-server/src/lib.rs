@@ -4,8 +4,11 @@
 //! |---|---|
 //! | `state` | what handlers are given |
 //! | `routes` | the table of all routes with who may call each, and one module a resource |
-//! | `access` | the admin token, and which tenant a request is for |
+//! | `access` | who sends a request, and what they may do |
+//! | `control_plane` | where configuration is written |
 //! | `problem` | the one error type, `application/problem+json` |
+//! | `cors` | what pages of other origins may do |
+//! | `etag` | revisions of configuration |
 //! | `extract` | bodies, paths and queries that fail as a problem |
 //! | `middleware` | request ids, the access log, metrics, rendering of problems |
 //! | `sse` | event streams |
@@ -15,6 +18,9 @@
 #![warn(missing_docs)]
 
 mod access;
+mod control_plane;
+mod cors;
+mod etag;
 mod extract;
 mod middleware;
 mod problem;
@@ -26,15 +32,22 @@ use std::future::Future;
 use std::io;
 
 use axum::Router;
+use axum::extract::FromRef;
+use axum::middleware::from_fn_with_state;
 use axum::serve::ListenerExt;
+use docbrain_core::store::Pool;
 use tokio::net::TcpListener;
 
 pub use routes::{chat_once, openapi};
-pub use state::AppState;
+pub use access::oidc::OidcSettings;
+pub use control_plane::{ControlPlane, Local};
+pub use state::{AppState, Parts, Registration, Settings, SigningKey};
 
 /// The whole API, ready to be served.
 pub fn router(state: AppState) -> Router {
-    middleware::around(routes::table().into_router(&state)).with_state(state)
+    let origins = cors::Origins::new(Pool::from_ref(&state));
+    let routes = routes::table().into_router(&state).layer(from_fn_with_state(origins, cors::preflight));
+    middleware::around(routes).with_state(state)
 }
 
 /// Serves the API until `stop` completes, then lets requests that are under way end.

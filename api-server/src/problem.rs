@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -57,6 +57,14 @@ problem_kinds! {
     BadRequest = "bad_request", BAD_REQUEST, "The request cannot be read";
     TenantRequired = "tenant_required", BAD_REQUEST, "The request does not say which tenant it is for";
     Unauthorized = "unauthorized", UNAUTHORIZED, "The request shows no valid token";
+    InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "E-mail or password is wrong";
+    TokenExpired = "token_expired", UNAUTHORIZED, "The token or session has expired";
+    Forbidden = "forbidden", FORBIDDEN, "The caller may not do that";
+    CsrfFailed = "csrf_failed", FORBIDDEN, "The change may have been caused by another site";
+    OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "Pages of this origin may not embed the chatbot";
+    RegistrationClosed = "registration_closed", FORBIDDEN, "Nobody can register here on their own";
+    OidcRefused = "oidc_refused", FORBIDDEN, "The identity provider has signed nobody in";
+    OidcNotConfigured = "oidc_not_configured", NOT_FOUND, "This installation has no identity provider";
     RouteNotFound = "route_not_found", NOT_FOUND, "There is no such route";
     TenantNotFound = "tenant_not_found", NOT_FOUND, "There is no such tenant";
     ChatbotNotFound = "chatbot_not_found", NOT_FOUND, "There is no such chatbot";
@@ -64,20 +72,33 @@ problem_kinds! {
     ConversationNotFound = "conversation_not_found", NOT_FOUND, "There is no such conversation with this chatbot";
     DocumentNotFound = "document_not_found", NOT_FOUND, "There is no such document";
     RunNotFound = "run_not_found", NOT_FOUND, "There is no such run";
+    MemberNotFound = "member_not_found", NOT_FOUND, "There is no such member";
+    InvitationNotFound = "invitation_not_found", NOT_FOUND, "There is no such invitation, or it has expired";
+    ApiTokenNotFound = "api_token_not_found", NOT_FOUND, "There is no such API token";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
+    EmailTaken = "email_taken", CONFLICT, "There is an account with this e-mail already";
+    TenantNameTaken = "tenant_name_taken", CONFLICT, "There is a tenant of this name already";
+    ChatbotExists = "chatbot_exists", CONFLICT, "There is a chatbot of this name already";
+    KnowledgeSourceExists = "knowledge_source_exists", CONFLICT, "There is a knowledge source of this name already";
+    LastAdmin = "last_admin", CONFLICT, "The tenant would be left without an admin";
     ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
     KnowledgeSourceSuspended = "knowledge_source_suspended", CONFLICT, "The knowledge source is suspended";
+    PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "Somebody has changed it in the meantime";
+    PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "The request does not say which revision it changes";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of another media type than the route takes";
     InvalidField = "invalid_field", UNPROCESSABLE_ENTITY, "A field of the request does not hold what it should";
     InvalidPath = "invalid_path", UNPROCESSABLE_ENTITY, "A file's name is no path within a knowledge source";
     KnowledgeSourceRequired = "knowledge_source_required", UNPROCESSABLE_ENTITY, "The request does not say which knowledge source it is for";
+    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts to sign in";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed";
     ModelFailed = "model_failed", BAD_GATEWAY, "The chat model gave no complete answer";
     ModelRefused = "model_refused", BAD_GATEWAY, "The chat model's server refused the request";
     ModelUnavailable = "model_unavailable", BAD_GATEWAY, "The chat model's server cannot be reached";
     EmbeddingUnavailable = "embedding_unavailable", BAD_GATEWAY, "The embedding model's server gave no vectors";
+    OidcUnavailable = "oidc_unavailable", BAD_GATEWAY, "The identity provider cannot be reached";
     ModelBusy = "model_busy", SERVICE_UNAVAILABLE, "The chat model's server limits the request rate";
+    Busy = "busy", SERVICE_UNAVAILABLE, "The server is busy";
     NotReady = "not_ready", SERVICE_UNAVAILABLE, "The server is not ready";
     ModelTimeout = "model_timeout", GATEWAY_TIMEOUT, "The chat model did not answer in time";
 }
@@ -107,13 +128,21 @@ pub(crate) struct Problem {
     pub(crate) kind: ProblemKind,
     /// A sentence for the client's developer; never the text of an inner error.
     detail: Cow<'static, str>,
+    /// Seconds after which trying again makes sense.
+    retry_after: Option<u32>,
     /// For the log.
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl Problem {
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), source: None }
+        Self { kind, detail: detail.into(), retry_after: None, source: None }
+    }
+
+    /// Says after how many seconds trying again makes sense.
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     pub(crate) fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
@@ -165,8 +194,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.kind.status().into_response();
-        if self.kind == ProblemKind::Unauthorized {
+        if self.kind.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response.extensions_mut().insert(self);
         response
@@ -199,8 +231,17 @@ pub(crate) struct ProblemBody {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
-        let store::Error::NotFound { what } = error else {
-            return Self::internal(error);
+        let what = match error {
+            store::Error::NotFound { what } => what,
+            store::Error::Taken { what: "e-mail" } => {
+                return Self::new(ProblemKind::EmailTaken, "sign in, or register with another e-mail");
+            }
+            store::Error::Taken { .. } => return Self::new(ProblemKind::TenantNameTaken, "choose another name"),
+            store::Error::LastAdmin => return Self::new(ProblemKind::LastAdmin, "make somebody else an admin first"),
+            store::Error::Changed { .. } => {
+                return Self::new(ProblemKind::PreconditionFailed, "read it again, and repeat the change on what it is now");
+            }
+            error => return Self::internal(error),
         };
         let kind = match what {
             "chatbot" => ProblemKind::ChatbotNotFound,
@@ -209,7 +250,10 @@ impl From<store::Error> for Problem {
             "document" => ProblemKind::DocumentNotFound,
             "run" => ProblemKind::RunNotFound,
             "tenant" => ProblemKind::TenantNotFound,
-            _ => return Self::internal(error),
+            "member" => ProblemKind::MemberNotFound,
+            "invitation" => ProblemKind::InvitationNotFound,
+            "API token" => ProblemKind::ApiTokenNotFound,
+            _ => return Self::internal(store::Error::NotFound { what }),
         };
         Self::new(kind, format!("no {what} is known by that name or id"))
     }

@@ -5,17 +5,28 @@ use axum::routing::get;
 use utoipa_axum::router::UtoipaMethodRouterExt;
 use utoipa_axum::routes;
 
+mod audit;
+mod auth;
 mod chat;
 mod chatbots;
 mod docs;
 mod documents;
 mod health;
+mod members;
 mod metrics;
 mod page;
 mod runs;
+mod sources;
+mod superuser;
 mod table;
+mod tenant;
+mod tokens;
+mod widget;
 
-use table::{Caller, Table};
+use table::Table;
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+use crate::access::Caller;
 
 pub use chat::chat_once;
 pub use docs::openapi;
@@ -23,20 +34,66 @@ pub use docs::openapi;
 /// The table: a route cannot be in it without its caller. Routes without an operation in the OpenAPI document are pages.
 #[rustfmt::skip]
 pub(crate) fn table() -> Table {
-    use Caller::{Admin, Public};
+    use Caller::{Account, Admin, Editor, Public, Superuser, Viewer, Visitor};
     Table::new()
         .page("/",         get(page::get_page))
         .page("/page.css", get(page::get_style))
         .page("/page.js",  get(page::get_script))
-        .route(Public, routes!(health::get_health))                  // GET    /healthz
-        .route(Public, routes!(health::get_readiness))               // GET    /readyz
-        .route(Public, routes!(metrics::get_metrics))                // GET    /metrics
-        .route(Admin,  routes!(chat::create_reply))                  // POST   /conversation/chat
-        .route(Admin,  routes!(chatbots::list_chatbots))             // GET    /chatbots
-        .route(Admin,  routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
-        .route(Admin,  routes!(documents::upload::create_documents)  // POST   /document/ingest
+        .route(Public,    routes!(health::get_health))                  // GET    /healthz
+        .route(Public,    routes!(health::get_readiness))               // GET    /readyz
+        .route(Public,    routes!(metrics::get_metrics))                // GET    /metrics
+        .route(Public,    routes!(auth::register::create_account))      // POST   /auth/register
+        .route(Public,    routes!(auth::create_login))                  // POST   /auth/login
+        .route(Public,    routes!(auth::create_refresh))                // POST   /auth/refresh
+        .route(Public,    routes!(auth::oidc::get_oidc_login))          // GET    /auth/oidc/login
+        .route(Public,    routes!(auth::oidc::get_oidc_callback))       // GET    /auth/oidc/callback
+        .route(Account,   routes!(auth::create_logout))                 // POST   /auth/logout
+        .route(Account,   routes!(auth::get_me))                        // GET    /auth/me
+        .route(Account,   routes!(auth::update_password))               // PUT    /auth/password
+        .route(Account,   routes!(auth::register::accept_invitation))   // POST   /auth/accept
+        .route(Admin,     routes!(members::list_members))               // GET    /members
+        .route(Admin,     routes!(members::update_member))              // PATCH  /members/{id}
+        .route(Admin,     routes!(members::delete_member))              // DELETE /members/{id}
+        .route(Admin,     routes!(members::list_invitations))           // GET    /invitations
+        .route(Admin,     routes!(members::create_invitation))          // POST   /invitations
+        .route(Admin,     routes!(members::delete_invitation))          // DELETE /invitations/{id}
+        .route(Admin,     routes!(tokens::list_tokens))                 // GET    /tokens
+        .route(Admin,     routes!(tokens::create_token))                // POST   /tokens
+        .route(Admin,     routes!(tokens::delete_token))                // DELETE /tokens/{id}
+        .route(Viewer,    routes!(tenant::get_settings))                // GET    /tenant/settings
+        .route(Admin,     routes!(tenant::update_settings))             // PATCH  /tenant/settings
+        .route(Admin,     routes!(audit::list_changes))                 // GET    /audit
+        .route(Superuser, routes!(superuser::list_tenants))             // GET    /admin/tenants
+        .route(Superuser, routes!(superuser::update_tenant))            // PATCH  /admin/tenants/{name}
+        .route(Public,    routes!(widget::create_session))              // POST   /widget/session
+        .route(Visitor,   routes!(chat::create_reply))                  // POST   /conversation/chat
+        .route(Viewer,    routes!(chatbots::list_chatbots))             // GET    /chatbots
+        .route(Editor,    routes!(chatbots::create_chatbot))            // POST   /chatbots
+        .route(Viewer,    routes!(chatbots::get_chatbot))               // GET    /chatbots/{id}
+        .route(Editor,    routes!(chatbots::update_chatbot))            // PATCH  /chatbots/{id}
+        .route(Editor,    routes!(chatbots::delete_chatbot))            // DELETE /chatbots/{id}
+        .route(Viewer,    routes!(sources::list_sources))               // GET    /chatbots/{id}/sources
+        .route(Editor,    routes!(sources::create_source))              // POST   /chatbots/{id}/sources
+        .route(Viewer,    routes!(sources::get_source))                 // GET    /sources/{id}
+        .route(Editor,    routes!(sources::update_source))              // PATCH  /sources/{id}
+        .route(Editor,    routes!(sources::delete_source))              // DELETE /sources/{id}
+        .route(Editor,    routes!(sources::create_sync))                // POST   /sources/{id}/sync
+        .route(Viewer,    routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
+        .route(Editor,    routes!(documents::upload::create_documents)  // POST   /document/ingest
             .layer(DefaultBodyLimit::disable()))
-        .route(Admin,  routes!(documents::delete_document))          // DELETE /document/{id}
-        .route(Admin,  routes!(runs::get_run))                       // GET    /runs/{id}
-        .route(Admin,  routes!(runs::follow_run))                    // GET    /runs/{id}/events
+        .route(Editor,    routes!(documents::delete_document))          // DELETE /document/{id}
+        .route(Viewer,    routes!(runs::get_run))                       // GET    /runs/{id}
+        .route(Viewer,    routes!(runs::follow_run))                    // GET    /runs/{id}/events
+}
+
+fn spec_of_tenant() -> RefOr<Schema> {
+    Ref::from_schema_name("TenantSpec").into()
+}
+
+fn spec_of_chatbot() -> RefOr<Schema> {
+    Ref::from_schema_name("ChatbotSpec").into()
+}
+
+fn spec_of_source() -> RefOr<Schema> {
+    Ref::from_schema_name("KnowledgeSourceSpec").into()
 }

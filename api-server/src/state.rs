@@ -8,9 +8,11 @@ use docbrain_core::chat::ChatModel;
 use docbrain_core::embed::Embedder;
 use docbrain_core::models::Endpoint;
 use docbrain_core::store::Pool;
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 
-use crate::access::{AdminToken, TenantNames};
+use crate::access::AccessControl;
+use crate::access::oidc::OidcSettings;
+use crate::control_plane::ControlPlane;
 
 /// The state of the API; cheap to clone.
 #[derive(Clone)]
@@ -18,20 +20,86 @@ pub struct AppState {
     pool: Pool,
     embedder: Arc<dyn Embedder>,
     chat_models: ChatModels,
-    admin_token: AdminToken,
-    tenants: TenantNames,
+    access: AccessControl,
+    control_plane: Arc<dyn ControlPlane>,
+    settings: Arc<Settings>,
+}
+
+/// What an installation is made of.
+pub struct Parts {
+    /// Logs in as the API's role, so that row-level security holds.
+    pub pool: Pool,
+    /// Embeds questions.
+    pub embedder: Arc<dyn Embedder>,
+    /// Without it, answers are quotes.
+    pub chat: Option<Endpoint>,
+    /// Where configuration is written.
+    pub control_plane: Arc<dyn ControlPlane>,
+    /// How the API behaves.
+    pub settings: Settings,
+}
+
+/// How the API behaves, as the installation's configuration says.
+#[derive(Debug)]
+pub struct Settings {
+    /// Bearer token of whoever runs the installation.
+    pub admin_token: SecretString,
+    /// Keys of signed tokens; the first one signs, all verify. At least one.
+    pub signing_keys: Vec<SigningKey>,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// Where browsers reach the API, such as `https://docs.example.com`.
+    pub public_url: Option<String>,
+    /// A company's identity provider.
+    pub oidc: Option<OidcSettings>,
+}
+
+/// A key of signed tokens.
+#[derive(Debug)]
+pub struct SigningKey {
+    /// Stands in every token that it signs.
+    pub id: String,
+    /// At least 32 bytes.
+    pub key: SecretSlice<u8>,
+}
+
+/// Who may make an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// Everybody, with a tenant of their own.
+    Open,
+    /// Who is invited into a tenant.
+    Invite,
+    /// Nobody.
+    #[default]
+    Closed,
+}
+
+impl std::str::FromStr for Registration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" => Ok(Self::Open),
+            "invite" => Ok(Self::Invite),
+            "closed" => Ok(Self::Closed),
+            other => Err(format!("{other:?} is no mode of registration; use open, invite or closed")),
+        }
+    }
 }
 
 impl AppState {
-    /// `pool` logs in as the API's role, so that row-level security holds. Without `chat`, answers are quotes.
-    #[expect(clippy::needless_pass_by_value, reason = "the token is not needed elsewhere: only its digest is kept")]
-    pub fn new(pool: Pool, embedder: Arc<dyn Embedder>, chat: Option<Endpoint>, admin_token: SecretString) -> Self {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { pool, embedder, chat, control_plane, settings } = parts;
+        let access = AccessControl::new(pool.clone(), &settings);
         Self {
             pool,
             embedder,
             chat_models: ChatModels::new(chat),
-            admin_token: AdminToken::new(&admin_token),
-            tenants: TenantNames::default(),
+            access,
+            control_plane,
+            settings: Arc::new(settings),
         }
     }
 }
@@ -50,8 +118,9 @@ parts! {
     pool: Pool,
     embedder: Arc<dyn Embedder>,
     chat_models: ChatModels,
-    admin_token: AdminToken,
-    tenants: TenantNames,
+    access: AccessControl,
+    control_plane: Arc<dyn ControlPlane>,
+    settings: Arc<Settings>,
 }
 
 /// The chat models of the installation's endpoint. One client a model, so that its connections are used again.

@@ -1,9 +1,12 @@
 //! A database, migrated, with its roles and models: what every command works on.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
+use docbrain_core::embed::Embedder;
 use docbrain_core::env;
 use docbrain_core::ids::TenantId;
 use docbrain_core::models::{EmbeddingChoice, Endpoint};
@@ -124,9 +127,33 @@ impl Installation {
         Ok(Self { home, owner, api, embedding, chat, owner_url, role_secret, postgres })
     }
 
+    /// What the API is served with.
+    pub(crate) fn app_state(
+        &self,
+        embedder: Arc<dyn Embedder>,
+        admin_token: SecretString,
+        registration: Registration,
+    ) -> anyhow::Result<AppState> {
+        let key = self.home.secret("signing-key")?;
+        let key = SigningKey { id: "home".to_owned(), key: key.expose_secret().as_bytes().to_vec().into() };
+        let settings = Settings { admin_token, signing_keys: vec![key], registration, public_url: None, oidc: None };
+        Ok(AppState::new(Parts {
+            pool: self.api.clone(),
+            embedder,
+            chat: self.chat.clone(),
+            control_plane: Arc::new(Local::new(self.api.clone())),
+            settings,
+        }))
+    }
+
     /// Writes specs to rows.
     pub(crate) fn provisioner(&self) -> Provisioner {
         Provisioner::new(self.owner.clone(), self.role_secret.clone())
+    }
+
+    /// Makes the login role of a tenant's ingestion runs, where it is missing.
+    pub(crate) async fn ensure_ingest_role(&self, tenant: TenantId) -> anyhow::Result<()> {
+        Ok(roles::ensure(&self.owner, Login::Ingest(tenant), &self.role_secret).await?)
     }
 
     /// The database as the role of a tenant's ingestion runs.

@@ -54,7 +54,7 @@ pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationT
         };
         for (tenant, run) in due {
             if active.len() < MAX_PROCESSES && active.insert(run) {
-                let child = spawn(installation, tenant, run)?;
+                let child = spawn(installation, tenant, run).await?;
                 let stop = stop.clone();
                 processes.spawn(async move { (tenant, run, attend(child, stop).await) });
             }
@@ -68,7 +68,9 @@ pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationT
 }
 
 /// Starts the process of one run.
-pub(crate) fn spawn(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<Child> {
+pub(crate) async fn spawn(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<Child> {
+    // A tenant that was made by registration has no role yet.
+    installation.ensure_ingest_role(tenant).await?;
     let program = program()?;
     let mut command = Command::new(&program);
     command

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use docbrain_api::AppState;
+use docbrain_api::Registration;
 use docbrain_core::embed::EmbeddingModel;
 use docbrain_core::env;
 use docbrain_core::ids::{RunId, TenantId};
@@ -29,6 +29,9 @@ pub(crate) struct UpArguments {
     /// Bearer token that guards the API [default: made at the first start, kept in the home folder]
     #[arg(long, env = env::ADMIN_TOKEN, hide_env_values = true)]
     admin_token: Option<SecretString>,
+    /// Who may make an account: open (everybody, with a tenant of their own), invite or closed
+    #[arg(long, env = env::REGISTRATION, default_value = "invite")]
+    registration: Registration,
     /// Start without the demo chatbot
     #[arg(long)]
     no_demo: bool,
@@ -71,7 +74,7 @@ async fn serve(
         None => installation.home.secret("admin-token")?,
     };
     enqueue_what_is_left(installation, model.embedder.model()).await?;
-    let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone());
+    let state = installation.app_state(model.embedder, token.clone(), up.registration)?;
     let address = listener.local_addr()?;
     let serving = async {
         docbrain_api::serve(listener, state, stop.clone().cancelled_owned()).await?;

@@ -80,3 +80,19 @@ id!(
     /// A message of a conversation.
     MessageId
 );
+id!(
+    /// A person's account.
+    AccountId
+);
+id!(
+    /// A session of an account: a browser's, or a program's refresh token.
+    SessionId
+);
+id!(
+    /// An API token of a tenant.
+    ApiTokenId
+);
+id!(
+    /// An invitation into a tenant.
+    InvitationId
+);

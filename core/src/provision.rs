@@ -1,14 +1,15 @@
 //! A custom resource's spec to rows in Postgres. The operator calls this in a cluster, `docbrain apply` on one machine.
 
-use docbrain_crds::manifest::Resource;
+use docbrain_crds::manifest::{self, Kind, ManifestError, Resource};
 use docbrain_crds::{DeletionPolicy, KnowledgeSource, ObjectMeta, Tenant};
 use secrecy::SecretString;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::ids::TenantId;
+use crate::ids::{KnowledgeSourceId, TenantId};
 use crate::store::chatbots::ChatbotRef;
 use crate::store::roles::Login;
-use crate::store::{self, Pool, TenantTx};
+use crate::store::{self, Pool, TenantTx, Written};
 
 /// Why a resource could not be provisioned.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,15 @@ pub enum ProvisionError {
     Immutable {
         /// Which field, and what to do instead.
         message: String,
+    },
+    /// The spec breaks a rule of its schema.
+    #[error(transparent)]
+    Refused(#[from] ManifestError),
+    /// A resource of that kind and name is there already.
+    #[error("there is a {} of that name already", kind.name())]
+    Exists {
+        /// Its kind.
+        kind: Kind,
     },
     /// The store refused.
     #[error("failed to write the resource's rows")]
@@ -60,17 +70,11 @@ impl Provisioner {
     pub async fn apply(&self, resource: &Resource) -> Result<Applied, ProvisionError> {
         let changed = match resource {
             Resource::Tenant(tenant) => self.apply_tenant(tenant).await?,
-            Resource::KnowledgeSource(source) => {
+            Resource::KnowledgeSource(_) | Resource::Chatbot(_) => {
                 let mut tx = self.begin(resource.namespace()).await?;
-                let changed = apply_source(&mut tx, source).await?;
+                let written = write(&mut tx, resource).await?;
                 tx.commit().await?;
-                changed
-            }
-            Resource::Chatbot(chatbot) => {
-                let mut tx = self.begin(resource.namespace()).await?;
-                let (_, changed) = store::chatbots::put(&mut tx, name_of(&chatbot.metadata), &chatbot.spec).await?;
-                tx.commit().await?;
-                changed
+                written.changed
             }
         };
         Ok(if changed { Applied::Configured } else { Applied::Unchanged })
@@ -105,22 +109,14 @@ impl Provisioner {
         Ok(TenantTx::begin(&self.owner, tenant).await?)
     }
 
-    /// The tenant's row is named by its namespace, since that is how every other resource names its tenant.
     async fn apply_tenant(&self, tenant: &Tenant) -> Result<bool, ProvisionError> {
         let name = name_of(&tenant.metadata);
-        if tenant.spec.namespace.as_deref().is_some_and(|namespace| namespace != name) {
-            return Err(ProvisionError::Immutable {
-                message: format!(
-                    "tenant {name:?}: on one machine a tenant's namespace is its name; leave spec.namespace out"
-                ),
-            });
-        }
         let id = store::tenants::named(&self.owner, name).await?.unwrap_or_else(TenantId::new);
         let mut tx = TenantTx::begin(&self.owner, id).await?;
-        let changed = store::tenants::put(&mut tx, name, &tenant.spec).await?;
+        let written = write_tenant(&mut tx, tenant).await?;
         tx.commit().await?;
         store::roles::ensure(&self.owner, Login::Ingest(id), &self.role_secret).await?;
-        Ok(changed)
+        Ok(written.changed)
     }
 
     async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), ProvisionError> {
@@ -144,18 +140,123 @@ impl Provisioner {
     }
 }
 
+/// Brings the rows of a resource in line with its spec, in the transaction of its tenant.
+pub async fn write(tx: &mut TenantTx, resource: &Resource) -> Result<Written, ProvisionError> {
+    match resource {
+        Resource::Tenant(tenant) => write_tenant(tx, tenant).await,
+        Resource::KnowledgeSource(source) => write_source(tx, source).await,
+        Resource::Chatbot(chatbot) => {
+            Ok(store::chatbots::put(tx, name_of(&chatbot.metadata), &chatbot.spec).await?)
+        }
+    }
+}
+
+/// Makes a resource of the tenant that is not there yet.
+pub async fn create(
+    tx: &mut TenantTx,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+    spec: &Value,
+) -> Result<Written, ProvisionError> {
+    let resource = manifest::resource_of(kind, namespace, name, spec)?;
+    match store::specs::lock(tx, kind, name).await {
+        Err(store::Error::NotFound { .. }) => write(tx, &resource).await,
+        Ok(_) => Err(ProvisionError::Exists { kind }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Changes the spec of a resource by a merge patch (RFC 7396), if it is still at `revision`; the spec as it was.
+pub async fn edit(
+    tx: &mut TenantTx,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+    patch: &Value,
+    revision: Option<i64>,
+) -> Result<(Written, Value), ProvisionError> {
+    let locked = store::specs::lock(tx, kind, name).await?;
+    if let Some(expected) = revision.filter(|&expected| expected != locked.revision) {
+        return Err(store::Error::Changed { expected, current: locked.revision }.into());
+    }
+    let mut spec = locked.spec.clone();
+    merge(&mut spec, patch);
+    let resource = manifest::resource_of(kind, namespace, name, &spec)?;
+    Ok((write(tx, &resource).await?, locked.spec))
+}
+
+/// Applies a JSON merge patch (RFC 7396 section 2).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let target = target.as_object_mut().expect("it was just made an object");
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name.as_str()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// The tenant's row is named by its namespace, since that is how every other resource names its tenant.
+async fn write_tenant(tx: &mut TenantTx, tenant: &Tenant) -> Result<Written, ProvisionError> {
+    let name = name_of(&tenant.metadata);
+    if tenant.spec.namespace.as_deref().is_some_and(|namespace| namespace != name) {
+        return Err(ProvisionError::Immutable {
+            message: format!(
+                "tenant {name:?}: on one machine a tenant's namespace is its name; leave spec.namespace out"
+            ),
+        });
+    }
+    Ok(store::tenants::put(tx, name, &tenant.spec).await?)
+}
+
 /// A change of how documents are cut asks for a run, which builds the new generation beside the old one.
-async fn apply_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<bool, ProvisionError> {
-    let (id, changed) = store::sources::put(tx, name_of(&source.metadata), &source.spec).await?;
+async fn write_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<Written, ProvisionError> {
+    let written = store::sources::put(tx, name_of(&source.metadata), &source.spec).await?;
+    let id = KnowledgeSourceId(written.id);
     let documents = store::documents::count(tx, &[id]).await?;
-    if changed && documents != store::documents::Counts::default() && !source.spec.suspended {
+    if written.changed && documents != store::documents::Counts::default() && !source.spec.suspended {
         let spec = serde_json::to_vec(&source.spec).expect("a spec is JSON");
         let trigger = format!("spec:{}:{}", hex::encode(Sha256::digest(spec)), uuid::Uuid::now_v7());
         store::runs::enqueue(tx, id, &trigger).await?;
     }
-    Ok(changed)
+    Ok(written)
 }
 
 fn name_of(metadata: &ObjectMeta) -> &str {
     metadata.name.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn patches_merge_as_the_rfc_says() {
+        // RFC 7396, appendix A.
+        for (original, patch, result) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!({"a": "foo"}), json!("bar"), json!("bar")),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ] {
+            let mut target = original;
+            merge(&mut target, &patch);
+            assert_eq!(target, result);
+        }
+    }
 }

@@ -9,19 +9,26 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use uuid::Uuid;
 
-use crate::ids::TenantId;
+use crate::ids::{AccountId, TenantId};
 
+pub mod accounts;
+pub mod api_tokens;
+pub mod audit;
 pub mod bootstrap;
 pub mod chatbots;
 pub mod chunks;
 pub mod conversations;
 pub mod documents;
 pub mod generations;
+pub mod members;
 pub mod roles;
 pub mod runs;
 pub mod search;
+pub mod sessions;
 pub mod sources;
+pub mod specs;
 pub mod tenants;
 
 /// A pool of connections to Postgres.
@@ -38,6 +45,23 @@ pub enum Error {
     NotFound {
         /// The kind of thing, in the words of the glossary.
         what: &'static str,
+    },
+    /// Somebody else has it already.
+    #[error("that {what} is taken already")]
+    Taken {
+        /// The kind of thing, in the words of the glossary.
+        what: &'static str,
+    },
+    /// A tenant without an admin could not be managed by anybody.
+    #[error("a tenant needs at least one admin")]
+    LastAdmin,
+    /// Somebody has changed it since it was read.
+    #[error("it has changed since revision {expected}: it is at revision {current} now")]
+    Changed {
+        /// What the caller had read.
+        expected: i64,
+        /// What it is.
+        current: i64,
     },
     /// Another process has taken over the run.
     #[error("another process has taken over this ingestion run")]
@@ -95,6 +119,17 @@ pub async fn ping(pool: &Pool) -> Result<(), Error> {
     Ok(())
 }
 
+/// What writing a configuration came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The row's id.
+    pub id: Uuid,
+    /// Counts the changes of the configuration.
+    pub revision: i64,
+    /// Whether this was a change.
+    pub changed: bool,
+}
+
 /// A transaction bound to one tenant: `docbrain.tenant` is set for exactly as long as it lives.
 pub struct TenantTx {
     tx: Transaction<'static, Postgres>,
@@ -122,6 +157,14 @@ impl TenantTx {
         self.tenant
     }
 
+    /// Lets the transaction reach the rows of an account as well.
+    pub async fn act_for(&mut self, account: AccountId) -> Result<(), Error> {
+        sqlx::query_scalar!("select set_config('docbrain.account', $1, true)", account.to_string())
+            .fetch_one(&mut **self)
+            .await?;
+        Ok(())
+    }
+
     /// Commits.
     pub async fn commit(self) -> Result<(), Error> {
         Ok(self.tx.commit().await?)
@@ -139,5 +182,34 @@ impl Deref for TenantTx {
 impl DerefMut for TenantTx {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.tx
+    }
+}
+
+/// A transaction bound to one account: it reaches the account, its sessions and its memberships, and no tenant.
+pub(crate) struct AccountTx(Transaction<'static, Postgres>);
+
+impl AccountTx {
+    pub(crate) async fn begin(pool: &Pool, account: AccountId) -> Result<Self, Error> {
+        // A typed id cannot carry SQL.
+        let statement = AssertSqlSafe(format!("begin; set local docbrain.account = '{account}'"));
+        Ok(Self(pool.begin_with(statement).await?))
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        Ok(self.0.commit().await?)
+    }
+}
+
+impl Deref for AccountTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for AccountTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
     }
 }

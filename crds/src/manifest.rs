@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{API_VERSION, Chatbot, KnowledgeSource, Tenant};
 
@@ -41,6 +41,28 @@ impl Resource {
     }
 }
 
+/// Which of the three resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A [`Tenant`].
+    Tenant,
+    /// A [`Chatbot`].
+    Chatbot,
+    /// A [`KnowledgeSource`].
+    KnowledgeSource,
+}
+
+impl Kind {
+    /// As it stands in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "Tenant",
+            Self::Chatbot => "Chatbot",
+            Self::KnowledgeSource => "KnowledgeSource",
+        }
+    }
+}
+
 /// Why a manifest was refused. `document` counts from 1 within the file.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message names each field")]
@@ -70,6 +92,20 @@ pub fn read(yaml: &str) -> Result<Vec<Resource>, ManifestError> {
         .filter(|(_, value)| !value.is_null())
         .map(|(index, value)| resource(index + 1, value))
         .collect()
+}
+
+/// The resource of this kind, name and spec, checked as [`read`] checks a manifest.
+pub fn resource_of(kind: Kind, namespace: &str, name: &str, spec: &Value) -> Result<Resource, ManifestError> {
+    let metadata = match kind {
+        Kind::Tenant => json!({ "name": name }),
+        Kind::Chatbot | Kind::KnowledgeSource => json!({ "name": name, "namespace": namespace }),
+    };
+    resource(1, json!({ "apiVersion": API_VERSION, "kind": kind.name(), "metadata": metadata, "spec": spec }))
+}
+
+/// The schema of a kind's spec, as it stands in the generated CRD.
+pub fn spec_schema(kind: Kind) -> Value {
+    schema_of(kind.name()).document["properties"]["spec"].clone()
 }
 
 fn resource(document: usize, value: Value) -> Result<Resource, ManifestError> {

@@ -19,7 +19,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use crate::access::AdminTenant;
+use crate::access::{TenantAccess, Visitor};
 use crate::extract::Json;
 use crate::middleware::{RequestId, log_causes};
 use crate::problem::{Problem, ProblemKind};
@@ -40,7 +40,7 @@ const HISTORY: u32 = 10;
 #[utoipa::path(
     post, path = "/conversation/chat", tag = "conversations", request_body = ChatRequest,
     extensions(("x-problems" = json!([
-        "bad_request", "chatbot_not_found", "conversation_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
+        "bad_request", "origin_not_allowed", "chatbot_not_found", "conversation_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
         "invalid_field", "model_failed", "model_refused", "model_unavailable", "embedding_unavailable", "model_busy", "model_timeout"
     ]))),
     responses((status = 200, description = "The answer", content(
@@ -52,12 +52,12 @@ pub(crate) async fn create_reply(
     State(pool): State<Pool>,
     State(embedder): State<Arc<dyn Embedder>>,
     State(models): State<ChatModels>,
-    AdminTenant { tenant }: AdminTenant,
+    access: TenantAccess,
     request_id: RequestId,
     headers: HeaderMap,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let (asked, events) = Asked::begin(pool, embedder, &models, tenant, request).await?;
+    let (asked, events) = Asked::begin(pool, embedder, &models, access.tenant, access.visitor.as_ref(), request).await?;
     if wants_events(&headers) {
         Ok(asked.tell(events, request_id))
     } else {
@@ -72,7 +72,7 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
         let request =
             serde_json::from_value(body).map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
         let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
-        let (asked, events) = Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, request).await?;
+        let (asked, events) = Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, None, request).await?;
         asked.wait(events).await
     };
     match reply.await {
@@ -90,8 +90,16 @@ fn wants_events(headers: &HeaderMap) -> bool {
 }
 
 /// The chatbot that is asked, and what was said before.
-async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
+async fn open(
+    pool: &Pool,
+    tenant: TenantId,
+    visitor: Option<&Visitor>,
+    request: &ChatRequest,
+) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
     let bot = chatbots::find(pool, tenant, &ChatbotRef::from(request.chatbot.as_str())).await?;
+    if let Some(visitor) = visitor {
+        visitor.check(&bot)?;
+    }
     if bot.suspended {
         return Err(Problem::new(
             ProblemKind::ChatbotSuspended,
@@ -160,11 +168,12 @@ impl Asked {
         embedder: Arc<dyn Embedder>,
         models: &ChatModels,
         tenant: TenantId,
+        visitor: Option<&Visitor>,
         request: ChatRequest,
     ) -> Result<(Self, Events), Problem> {
         let started = Instant::now();
         let message = request.message()?.to_owned();
-        let (bot, history) = open(&pool, tenant, &request).await?;
+        let (bot, history) = open(&pool, tenant, visitor, &request).await?;
         let question = Question { text: message.clone(), history };
         let passages =
             retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;

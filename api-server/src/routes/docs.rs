@@ -5,22 +5,28 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::middleware::map_response;
 use axum::response::Response;
+use docbrain_crds::manifest::Kind;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::problem::{ProblemBody, ProblemKind};
 use crate::state::AppState;
 
-/// Name of the security scheme.
-pub(super) const ADMIN_TOKEN: &str = "admin_token";
+mod spec;
+
+/// Names of the security schemes; any one of them will do.
+pub(super) const SCHEMES: [&str; 2] = ["bearer", "session"];
 
 const INTRODUCTION: &str = "\
 Chatbots that answer from documents, with citations.
 
-Every route but the health checks and the metrics wants the installation's admin token as `Authorization: Bearer …`. \
-An installation with several tenants wants the tenant's name in the header `X-DocBrain-Tenant`.
+A caller shows who it is by `Authorization: Bearer …` with an access token (`POST /auth/login`), an API token of a tenant \
+(`POST /tokens`), a visitor's session token (`POST /widget/session`) or the installation's admin token; or by the cookie of a \
+browser's session, whose changes need the header `X-CSRF-Token` as well. Who belongs to several tenants names one in the header \
+`X-DocBrain-Tenant`. Each operation says in `x-caller` who may call it: `public`, `visitor`, `viewer`, `editor`, `admin`, \
+`account` or `superuser`.
 
 Every refusal is a problem (RFC 9457, `application/problem+json`) whose `code` is one of:
 
@@ -38,10 +44,14 @@ pub(super) fn frame() -> OpenApi {
         info(title = "DocBrain API", license(name = "Apache-2.0", identifier = "Apache-2.0")),
         components(schemas(ProblemBody, ProblemKind)),
         tags(
+            (name = "accounts", description = "Signing in, members, tokens"),
             (name = "conversations", description = "Questions and cited answers"),
             (name = "chatbots", description = "Chatbots of a tenant"),
+            (name = "sources", description = "Where documents come from"),
             (name = "documents", description = "What a chatbot knows"),
             (name = "runs", description = "Ingestion as it happens"),
+            (name = "tenants", description = "Settings of a tenant, and tenants of an installation"),
+            (name = "widget", description = "Visitors of pages that embed a chatbot"),
             (name = "operation", description = "For load balancers and monitoring"),
         )
     )]
@@ -53,9 +63,19 @@ pub(super) fn frame() -> OpenApi {
         kinds.map(|kind| format!("| `{}` | {} | {} |", kind.code(), kind.status().as_u16(), kind.title())).collect();
     document.info.description =
         Some(format!("{INTRODUCTION}| code | status | meaning |\n|---|---|---|\n{}", rows.join("\n")));
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The installation's admin token."));
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An access token, an API token, a visitor's session token or the installation's admin token."));
+    let cookie = ApiKeyValue::with_description(
+        "__Host-docbrain",
+        "A browser's session; `docbrain` where the installation is reached by plain HTTP.",
+    );
+    let schemes = [SecurityScheme::Http(bearer.build()), SecurityScheme::ApiKey(ApiKey::Cookie(cookie))];
     let components = document.components.get_or_insert_default();
-    components.security_schemes.insert(ADMIN_TOKEN.to_owned(), SecurityScheme::Http(bearer.build()).into());
+    components.security_schemes.extend(SCHEMES.map(str::to_owned).into_iter().zip(schemes.map(Into::into)));
+    for kind in [Kind::Tenant, Kind::Chatbot, Kind::KnowledgeSource] {
+        components.schemas.insert(format!("{}Spec", kind.name()), spec::schema(kind));
+    }
     document
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::access::AdminTenant;
+use crate::access::TenantAccess;
 use crate::extract::{Path, Query};
 use crate::problem::{Problem, ProblemKind};
 
@@ -47,7 +47,7 @@ pub(crate) struct DocumentList {
 
 /// Documents by status.
 #[derive(Serialize, ToSchema)]
-struct CountsBody {
+pub(super) struct CountsBody {
     /// Waiting for a run.
     pending: u32,
     /// Found by questions.
@@ -124,7 +124,7 @@ struct DocumentError {
 )]
 pub(crate) async fn list_documents(
     State(pool): State<Pool>,
-    admin: AdminTenant,
+    admin: TenantAccess,
     Path(id): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<Json<DocumentList>, Problem> {
@@ -157,7 +157,7 @@ fn position(next: &str) -> Result<(&str, DocumentId), Problem> {
 )]
 pub(crate) async fn delete_document(
     State(pool): State<Pool>,
-    admin: AdminTenant,
+    admin: TenantAccess,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let unknown = |_| {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access::AdminTenant;
+use crate::access::TenantAccess;
 use crate::extract::Path;
 use crate::middleware::RequestId;
 use crate::problem::{Problem, ProblemKind};
@@ -113,7 +113,7 @@ struct FailureBody {
 )]
 pub(crate) async fn get_run(
     State(pool): State<Pool>,
-    admin: AdminTenant,
+    admin: TenantAccess,
     Path(id): Path<String>,
 ) -> Result<Json<RunBody>, Problem> {
     Ok(Json(load(&pool, admin.tenant, parse(&id)?).await?))
@@ -133,7 +133,7 @@ pub(crate) async fn get_run(
 )]
 pub(crate) async fn follow_run(
     State(pool): State<Pool>,
-    admin: AdminTenant,
+    admin: TenantAccess,
     request_id: RequestId,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {

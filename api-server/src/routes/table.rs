@@ -3,64 +3,62 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
+use serde_json::json;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, Required, ResponseBuilder, Type};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::docs;
-use crate::access::{self, TENANT_HEADER};
+use crate::access::caller::{self, Guard};
+use crate::access::{AccessControl, Caller, TENANT_HEADER};
 use crate::problem::{MEDIA_TYPE, ProblemKind};
 use crate::state::AppState;
 
-/// Who may call a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caller {
-    /// Everybody who can reach the address.
-    Public,
-    /// Whoever shows the admin token, for one tenant at a time.
-    Admin,
-}
-
 /// Routes by caller.
 pub(crate) struct Table {
-    public: OpenApiRouter<AppState>,
-    admin: OpenApiRouter<AppState>,
+    pages: OpenApiRouter<AppState>,
+    by_caller: BTreeMap<Caller, OpenApiRouter<AppState>>,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { public: OpenApiRouter::with_openapi(docs::frame()), admin: OpenApiRouter::default() }
+        Self { pages: OpenApiRouter::with_openapi(docs::frame()), by_caller: BTreeMap::new() }
     }
 
     /// Adds a route that stands in the OpenAPI document.
     pub(crate) fn route(mut self, caller: Caller, (schemas, mut paths, methods): UtoipaMethodRouter<AppState>) -> Self {
         paths.paths.values_mut().flat_map(operations).for_each(|operation| describe(operation, caller));
-        let routes = (schemas, paths, methods);
-        match caller {
-            Caller::Public => self.public = self.public.routes(routes),
-            Caller::Admin => self.admin = self.admin.routes(routes),
-        }
+        let group = self.by_caller.remove(&caller).unwrap_or_default();
+        self.by_caller.insert(caller, group.routes((schemas, paths, methods)));
         self
     }
 
     /// Adds a page, which everybody may read.
     pub(crate) fn page(mut self, path: &str, methods: MethodRouter<AppState>) -> Self {
-        self.public = self.public.route(path, methods);
+        self.pages = self.pages.route(path, methods);
         self
     }
 
     pub(crate) fn into_router(self, state: &AppState) -> Router<AppState> {
-        let guard = from_fn_with_state(state.clone(), access::require_admin);
-        let Self { public, admin } = self;
-        let (routes, openapi) = public.merge(admin.route_layer(guard)).split_for_parts();
+        let mut all = self.pages;
+        for (caller, group) in self.by_caller {
+            let guard = Guard { access: AccessControl::from_ref(state), caller };
+            all = all.merge(match caller {
+                Caller::Public => group,
+                _ => group.route_layer(from_fn_with_state(guard, caller::keep)),
+            });
+        }
+        let (routes, openapi) = all.split_for_parts();
         routes.merge(docs::pages(openapi))
     }
 
     pub(crate) fn into_openapi(self) -> OpenApi {
-        self.public.merge(self.admin).into_openapi()
+        self.by_caller.into_values().fold(self.pages, OpenApiRouter::merge).into_openapi()
     }
 }
 
@@ -75,26 +73,31 @@ fn describe(operation: &mut Operation, caller: Caller) {
     let codes: Vec<String> = serde_json::from_value(listed).unwrap_or_default();
     let mut kinds: Vec<_> =
         codes.iter().map(|code| ProblemKind::named(code).expect("`x-problems` lists codes of problems")).collect();
-    if operation.extensions.as_ref().is_some_and(|extensions| extensions.is_empty()) {
-        operation.extensions = None;
-    }
-    if caller == Caller::Admin {
+    let extensions = operation.extensions.get_or_insert_default();
+    extensions.merge(ExtensionsBuilder::new().add("x-caller", json!(caller.word())).build());
+    if caller != Caller::Public {
         kinds.extend([
             ProblemKind::Unauthorized,
-            ProblemKind::TenantRequired,
-            ProblemKind::TenantNotFound,
+            ProblemKind::TokenExpired,
+            ProblemKind::Forbidden,
+            ProblemKind::CsrfFailed,
             ProblemKind::Internal,
         ]);
-        operation.security = Some(vec![SecurityRequirement::new(docs::ADMIN_TOKEN, Vec::<String>::new())]);
+        operation.security = Some(docs::SCHEMES.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).into());
+    }
+    if caller.right().is_some() {
+        kinds.extend([ProblemKind::TenantRequired, ProblemKind::TenantNotFound]);
         let tenant = ParameterBuilder::new()
             .name(TENANT_HEADER)
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
-            .description(Some("Name of the tenant; may be left out while there is only one."))
+            .description(Some("Name of the tenant; may be left out where the caller has only one."))
             .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
             .build();
         operation.parameters.get_or_insert_default().push(tenant.into());
     }
+    kinds.sort_by_key(|kind| kind.code());
+    kinds.dedup();
     let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
     for kind in kinds {
         by_status.entry(kind.status().as_u16()).or_default().push(kind);

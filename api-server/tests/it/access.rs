@@ -1,7 +1,9 @@
 //! Who may call what. Every operation of the OpenAPI document is walked, so a new one cannot be left out.
 
 use axum::body::Body;
+use axum::http::request::Builder;
 use axum::http::{Method, Request};
+use docbrain_core::store::members::Role;
 use docbrain_core::store::runs;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -9,13 +11,31 @@ use sqlx::PgPool;
 use crate::harness::{Form, Reply, Requests, TOKEN, World};
 
 /// What nobody has to show anything for. A line here is a decision.
-const PUBLIC: [&str; 3] = ["get_health", "get_metrics", "get_readiness"];
+const PUBLIC: [&str; 9] = [
+    "create_account",
+    "create_login",
+    "create_refresh",
+    "create_session",
+    "get_health",
+    "get_metrics",
+    "get_oidc_callback",
+    "get_oidc_login",
+    "get_readiness",
+];
 
 struct Operation {
     id: String,
     method: Method,
     path: String,
-    guarded: bool,
+    caller: String,
+}
+
+impl Operation {
+    /// A request with nothing in its body: the guard comes before the handler.
+    fn bare(&self) -> Builder {
+        let path = self.path.replace("{id}", "01980000-0000-7000-8000-000000000000").replace("{name}", "acme");
+        Request::builder().method(&self.method).uri(path)
+    }
 }
 
 fn operations() -> Vec<Operation> {
@@ -23,35 +43,40 @@ fn operations() -> Vec<Operation> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
+            let caller = operation["x-caller"].as_str().expect("every operation names its caller").to_owned();
+            assert_eq!(operation.get("security").is_none(), caller == "public", "{path}");
             found.push(Operation {
                 id: operation["operationId"].as_str().unwrap().to_owned(),
                 method: method.to_uppercase().parse().unwrap(),
                 path: path.clone(),
-                guarded: operation["security"] == json!([{"admin_token": []}]),
+                caller,
             });
         }
     }
     found
 }
 
+fn guarded() -> impl Iterator<Item = Operation> {
+    operations().into_iter().filter(|operation| operation.caller != "public")
+}
+
 #[test]
 fn the_public_operations_are_known_by_name() {
-    let mut public: Vec<String> =
-        operations().into_iter().filter(|operation| !operation.guarded).map(|operation| operation.id).collect();
+    let public = operations().into_iter().filter(|operation| operation.caller == "public");
+    let mut public: Vec<String> = public.map(|operation| operation.id).collect();
     public.sort();
     assert_eq!(public, PUBLIC);
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
-async fn without_the_token_every_guarded_operation_is_refused(owner: PgPool) {
+async fn nobody_reaches_a_guarded_operation(owner: PgPool) {
     let world = World::new(owner).await;
-    for operation in operations().into_iter().filter(|operation| operation.guarded) {
-        let path = operation.path.replace("{id}", "01980000-0000-7000-8000-000000000000");
-        let wrong = format!("Bearer {TOKEN}x");
-        let basic = format!("Basic {TOKEN}");
-        for shown in [None, Some(wrong.as_str()), Some(TOKEN), Some(basic.as_str()), Some("Bearer ")] {
-            let mut request =
-                Request::builder().method(&operation.method).uri(&path).header("x-docbrain-tenant", "acme");
+    let (wrong, basic) = (format!("Bearer {TOKEN}x"), format!("Basic {TOKEN}"));
+    let unsigned = format!("Bearer {}", unsigned());
+    for operation in guarded() {
+        let shown = [None, Some(wrong.as_str()), Some(TOKEN), Some(&basic), Some("Bearer "), Some(&unsigned), Some("Bearer docb_x")];
+        for shown in shown {
+            let mut request = operation.bare().header("x-docbrain-tenant", "acme");
             if let Some(shown) = shown {
                 request = request.header("authorization", shown);
             }
@@ -62,48 +87,178 @@ async fn without_the_token_every_guarded_operation_is_refused(owner: PgPool) {
     }
 }
 
+/// A token that says it needs no signature.
+fn unsigned() -> String {
+    // {"alg":"none","kid":"tests"} and claims of an account far in the future.
+    let body = "eyJhdWQiOiJkb2NicmFpbi1hcGkiLCJpc3MiOiJkb2NicmFpbiIsImV4cCI6NDEwMjQ0NDgwMCwic3ViIjoiMDE5ODAwMDAtMDAwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAwIiwic2lkIjoiMDE5ODAwMDAtMDAwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAwIn0";
+    format!("eyJhbGciOiJub25lIiwia2lkIjoidGVzdHMifQ.{body}.")
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn visitors_and_members_reach_what_is_declared_for_them(owner: PgPool) {
+    let world = World::new(owner).await;
+    let callers = [
+        ("visitor", world.visitor(&world.chatbot("helper").await).await),
+        ("viewer", world.member(world.acme, Role::Viewer, "viewer@acme.example").await),
+        ("editor", world.member(world.acme, Role::Editor, "editor@acme.example").await),
+        ("admin", world.member(world.acme, Role::Admin, "admin@acme.example").await),
+    ];
+    // Ending the session of the walk would end the walk.
+    for operation in guarded().filter(|operation| operation.id != "create_logout") {
+        for (rank, (caller, token)) in callers.iter().enumerate() {
+            let needed = callers.iter().position(|(name, _)| *name == operation.caller);
+            let allowed = match operation.caller.as_str() {
+                "account" => *caller != "visitor",
+                "superuser" => false,
+                _ => rank >= needed.unwrap(),
+            };
+            let reply = world.send(operation.bare().bearer(token).body(Body::empty()).unwrap()).await;
+            let name = format!("{} as {caller}: {}", operation.id, reply.text());
+            if allowed {
+                assert!(!matches!(reply.status.as_u16(), 401 | 403), "{name}");
+            } else {
+                assert!(reply.status == 403 && reply.text().contains(r#""code":"forbidden""#), "{name}");
+            }
+        }
+    }
+}
+
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
     let world = World::new(owner).await;
-    let document = world.index(world.acme, "docs", "acme-only.md", &["The secret of acme."]).await;
-    let source = world.source(world.acme, "docs").await;
-    let mut tx = world.begin(world.acme).await;
-    let run = runs::enqueue(&mut tx, source, "test").await.unwrap();
-    tx.commit().await.unwrap();
-    let listed = world.get("/chatbots").await.json(200);
-    let helper = listed["chatbots"].as_array().unwrap().iter().find(|bot| bot["name"] == "helper").unwrap()["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-
-    for operation in operations().into_iter().filter(|operation| operation.guarded) {
-        let request = Request::builder().method(&operation.method).admin("rival");
-        let at = |id: &str| operation.path.replace("{id}", id);
-        let empty =
-            |request: axum::http::request::Builder, path: String| request.uri(path).body(Body::empty()).unwrap();
-        let (request, refusal) = match operation.id.as_str() {
-            "create_reply" => {
-                let body = json!({"chatbot": helper, "message": "What is the secret?"});
-                (request.uri(&operation.path).json(&body), Some("chatbot_not_found"))
+    let victim = Victim::new(&world).await;
+    let rival = world.member(world.rival, Role::Admin, "admin@rival.example").await;
+    for operation in guarded().filter(|operation| operation.caller != "account") {
+        let Some((request, refusal)) = victim.attack(&operation, Request::builder().method(&operation.method)) else {
+            continue;
+        };
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert("authorization", format!("Bearer {rival}").parse().unwrap());
+        // Once as what the account is, once claiming to be of the other tenant.
+        for claimed in [None, Some("acme")] {
+            if claimed.is_some() {
+                parts.headers.insert("x-docbrain-tenant", "acme".parse().unwrap());
             }
-            "create_documents" => (
-                Form::default().field("chatbot", &helper).file("a.md", b"a").request("rival"),
-                Some("chatbot_not_found"),
-            ),
-            "list_documents" => (empty(request, at(&helper)), Some("chatbot_not_found")),
-            "delete_document" => (empty(request, at(&document.to_string())), Some("document_not_found")),
-            "get_run" | "follow_run" => (empty(request, at(&run.to_string())), Some("run_not_found")),
-            "list_chatbots" => (empty(request, operation.path.clone()), None),
+            let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
+            let reply = world.send(request).await;
+            let name = format!("{}: {}", operation.id, reply.text());
+            let (status, code) = refusal.for_caller(claimed.is_some());
+            match code {
+                Some(code) => {
+                    assert_eq!(reply.status, status, "{name}");
+                    assert!(reply.text().contains(&format!(r#""code":"{code}""#)), "{name}");
+                }
+                None => assert!(reply.status.is_success(), "{name}"),
+            }
+            assert!(!reply.text().contains("acme"), "{name}");
+        }
+    }
+    victim.is_unharmed(&world).await;
+}
+
+/// How an operation answers the admin of another tenant.
+struct Refusal(Option<&'static str>);
+
+impl Refusal {
+    fn for_caller(&self, claims_the_tenant: bool) -> (u16, Option<&'static str>) {
+        match self.0 {
+            Some("forbidden") => (403, Some("forbidden")),
+            _ if claims_the_tenant => (404, Some("tenant_not_found")),
+            Some(code) => (404, Some(code)),
+            None => (200, None),
+        }
+    }
+}
+
+/// What `acme` has, by id.
+struct Victim {
+    chatbot: String,
+    source: String,
+    document: String,
+    run: String,
+    member: String,
+    invitation: String,
+    token: String,
+}
+
+impl Victim {
+    async fn new(world: &World) -> Self {
+        let document = world.index(world.acme, "docs", "acme-only.md", &["The secret of acme."]).await.to_string();
+        let source = world.source(world.acme, "docs").await;
+        let mut tx = world.begin(world.acme).await;
+        let run = runs::enqueue(&mut tx, source, "test").await.unwrap().to_string();
+        tx.commit().await.unwrap();
+        world.member(world.acme, Role::Admin, "admin@acme.example").await;
+        let id = |reply: Reply, status: u16| reply.json(status)["id"].as_str().unwrap().to_owned();
+        let invitation = json!({"email": "new@acme.example", "role": "viewer"});
+        let token = json!({"name": "build", "scopes": ["read"]});
+        let members = world.get("/members").await.json(200);
+        Self {
+            chatbot: world.chatbot("helper").await,
+            source: source.to_string(),
+            document,
+            run,
+            member: members["members"][0]["id"].as_str().unwrap().to_owned(),
+            invitation: id(world.post("/invitations", &invitation).await, 201),
+            token: id(world.post("/tokens", &token).await, 201),
+        }
+    }
+
+    /// The request that would do harm, and how it is refused; `None` where an operation names nothing of a tenant.
+    fn attack(&self, operation: &Operation, request: Builder) -> Option<(Request<String>, Refusal)> {
+        let at = |id: &str| operation.path.replace("{id}", id);
+        let bare = |request: Builder, path: String| request.uri(path).body(String::new()).unwrap();
+        let json = |request: Builder, path: String, body: Value| {
+            request.uri(path).header("content-type", "application/json").header("if-match", "*").body(body.to_string()).unwrap()
+        };
+        let spec = json!({"spec": {"suspended": true}});
+        let (request, code) = match operation.id.as_str() {
+            "create_reply" => {
+                let body = json!({"chatbot": self.chatbot, "message": "What is the secret?"});
+                (json(request, operation.path.clone(), body), Some("chatbot_not_found"))
+            }
+            "create_documents" => {
+                (Form::default().field("chatbot", &self.chatbot).file("a.md", b"a").text_request(), Some("chatbot_not_found"))
+            }
+            "get_chatbot" | "delete_chatbot" | "list_documents" | "list_sources" => {
+                (bare(request, at(&self.chatbot)), Some("chatbot_not_found"))
+            }
+            "update_chatbot" => (json(request, at(&self.chatbot), spec), Some("chatbot_not_found")),
+            "create_source" => (json(request, at(&self.chatbot), json!({"name": "mine"})), Some("chatbot_not_found")),
+            "get_source" | "delete_source" | "create_sync" => {
+                (bare(request, at(&self.source)), Some("knowledge_source_not_found"))
+            }
+            "update_source" => (json(request, at(&self.source), spec), Some("knowledge_source_not_found")),
+            "delete_document" => (bare(request, at(&self.document)), Some("document_not_found")),
+            "get_run" | "follow_run" => (bare(request, at(&self.run)), Some("run_not_found")),
+            "update_member" => (json(request, at(&self.member), json!({"role": "viewer"})), Some("member_not_found")),
+            "delete_member" => (bare(request, at(&self.member)), Some("member_not_found")),
+            "delete_invitation" => (bare(request, at(&self.invitation)), Some("invitation_not_found")),
+            "delete_token" => (bare(request, at(&self.token)), Some("api_token_not_found")),
+            "list_chatbots" | "list_members" | "list_invitations" | "list_tokens" | "list_changes" | "get_settings" => {
+                (bare(request, operation.path.clone()), None)
+            }
+            "list_tenants" => (bare(request, operation.path.clone()), Some("forbidden")),
+            "update_tenant" => {
+                (json(request, operation.path.replace("{name}", "acme"), json!({"suspended": true})), Some("forbidden"))
+            }
+            // They make things of the caller's own tenant, and name nothing else.
+            "create_chatbot" | "create_invitation" | "create_token" | "update_settings" => return None,
             other => panic!("say here how {other} is called as the wrong tenant"),
         };
-        let reply = world.send(request).await;
-        match refusal {
-            Some(code) => drop(reply.problem(404, code)),
-            None => assert_eq!(names(&reply.json(200)), ["guide"]),
-        }
-        assert!(!reply.text().contains("acme"), "{}", reply.text());
+        Some((request, Refusal(code)))
     }
-    assert_eq!(world.get("/chatbots/helper/documents").await.json(200)["counts"]["indexed"], 1, "nothing was deleted");
+
+    async fn is_unharmed(&self, world: &World) {
+        let counts = world.get("/chatbots/helper/documents").await.json(200)["counts"].clone();
+        assert_eq!(counts["indexed"], 1, "nothing was deleted");
+        let chatbot = world.get("/chatbots/helper").await.json(200);
+        assert_eq!(chatbot["spec"]["suspended"], false);
+        assert_eq!(chatbot["knowledge_sources"], json!(["docs"]));
+        assert_eq!(world.get("/members").await.json(200)["members"][0]["role"], "admin");
+        assert_eq!(world.get("/tokens").await.json(200)["tokens"].as_array().unwrap().len(), 1);
+        assert_eq!(world.get("/invitations").await.json(200)["invitations"].as_array().unwrap().len(), 1);
+    }
 }
 
 fn names(list: &Value) -> Vec<String> {
@@ -111,7 +266,7 @@ fn names(list: &Value) -> Vec<String> {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
-async fn a_request_says_which_tenant_it_is_for_unless_there_is_one(owner: PgPool) {
+async fn the_installation_says_which_tenant_it_acts_for_unless_there_is_one(owner: PgPool) {
     let world = World::new(owner).await;
     let list = async |tenant: Option<&str>| -> Reply {
         let mut request = Request::get("/chatbots").header("authorization", format!("bearer {TOKEN}"));

@@ -173,13 +173,12 @@ async fn a_model_that_breaks_off_is_told_as_such(owner: PgPool) {
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_program_asks_without_http(owner: PgPool) {
     let world = world(owner, None).await;
-    let state = AppState::new(world.api.clone(), embedder(), None, "t".into());
     let ask = |chatbot: &str| json!({"chatbot": chatbot, "message": QUESTION});
-    let reply = docbrain_api::chat_once(&state, world.acme, ask("helper")).await.unwrap();
+    let reply = docbrain_api::chat_once(&world.state, world.acme, ask("helper")).await.unwrap();
     assert_eq!(reply["citations"][0]["path"], "guide/expire.md");
-    let problem = docbrain_api::chat_once(&state, world.acme, ask("nobody")).await.unwrap_err();
+    let problem = docbrain_api::chat_once(&world.state, world.acme, ask("nobody")).await.unwrap_err();
     assert_eq!(problem["code"], "chatbot_not_found");
-    let problem = docbrain_api::chat_once(&state, world.acme, json!({"chatbot": "helper"})).await.unwrap_err();
+    let problem = docbrain_api::chat_once(&world.state, world.acme, json!({"chatbot": "helper"})).await.unwrap_err();
     assert_eq!(problem["code"], "invalid_field");
 }
 

@@ -10,9 +10,10 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode};
-use docbrain_api::AppState;
+use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
-use docbrain_core::ids::{DocumentId, KnowledgeSourceId, TenantId};
+use chrono::{TimeDelta, Utc};
+use docbrain_core::ids::{AccountId, DocumentId, KnowledgeSourceId, TenantId};
 use docbrain_core::lexical::{self, Language};
 use docbrain_core::models::Endpoint;
 use docbrain_core::provision::Provisioner;
@@ -20,10 +21,14 @@ use docbrain_core::store::chunks::{NewChunk, Reading};
 use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::generations::GenerationSettings;
 use docbrain_core::store::roles::{self, Login};
+use docbrain_core::store::accounts::{self, NewAccount};
+use docbrain_core::store::members::{self, Role};
+use docbrain_core::store::sessions::{self, NewSession, SessionKind};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use sqlx::ConnectOptions;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
@@ -56,7 +61,7 @@ spec: {source: {upload: {}}, suspended: true}
 apiVersion: docbrain.dev/v1alpha1
 kind: Chatbot
 metadata: {name: helper, namespace: acme}
-spec: {displayName: Helper, fallbackText: Ask a person., knowledgeSources: [{name: docs}]}
+spec: {displayName: Helper, fallbackText: Ask a person., knowledgeSources: [{name: docs}], allowedOrigins: ['https://acme.example']}
 ---
 apiVersion: docbrain.dev/v1alpha1
 kind: Chatbot
@@ -90,8 +95,12 @@ pub(crate) struct World {
     pub(crate) api: Pool,
     pub(crate) acme: TenantId,
     pub(crate) rival: TenantId,
+    pub(crate) state: AppState,
     app: Router,
 }
+
+/// The origin whose pages may embed `helper`.
+pub(crate) const ORIGIN: &str = "https://acme.example";
 
 impl World {
     pub(crate) async fn new(owner: Pool) -> Self {
@@ -99,6 +108,10 @@ impl World {
     }
 
     pub(crate) async fn with_chat(owner: Pool, chat: Option<Endpoint>) -> Self {
+        Self::with(owner, chat, settings()).await
+    }
+
+    pub(crate) async fn with(owner: Pool, chat: Option<Endpoint>, settings: Settings) -> Self {
         // Roles belong to the whole server: all tests share this one.
         static ROLE: OnceCell<()> = OnceCell::const_new();
         let secret = SecretString::from("a secret of the tests");
@@ -111,8 +124,14 @@ impl World {
             provisioner.apply(&resource).await.unwrap();
         }
         let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
-        let app = docbrain_api::router(AppState::new(api.clone(), embedder(), chat, TOKEN.into()));
-        Self { owner, api, acme, rival, app }
+        let state = AppState::new(Parts {
+            pool: api.clone(),
+            embedder: embedder(),
+            chat,
+            control_plane: Arc::new(Local::new(api.clone())),
+            settings,
+        });
+        Self { owner, api, acme, rival, app: docbrain_api::router(state.clone()), state }
     }
 
     pub(crate) async fn begin(&self, tenant: TenantId) -> TenantTx {
@@ -168,9 +187,51 @@ impl World {
         self.post("/conversation/chat", &serde_json::json!({"chatbot": "helper", "message": message})).await
     }
 
+    /// Makes an account that is a member, and signs it in: its access token.
+    pub(crate) async fn member(&self, tenant: TenantId, role: Role, email: &str) -> String {
+        let secret = format!("docr_{email}");
+        let id = AccountId::new();
+        let mut tx = self.begin(tenant).await;
+        let account = NewAccount { id, email, name: "", password_hash: None, oidc: None };
+        accounts::insert(&mut tx, &account).await.unwrap();
+        members::put(&mut tx, id, role).await.unwrap();
+        tx.commit().await.unwrap();
+        let session = NewSession {
+            account: id,
+            kind: SessionKind::Refresh,
+            secret: &Sha256::digest(&secret).into(),
+            user_agent: "tests",
+            expires_at: Utc::now() + TimeDelta::hours(1),
+        };
+        sessions::create(&self.api, &session).await.unwrap();
+        let refreshed = Request::post("/auth/refresh").json(&serde_json::json!({ "refresh_token": secret }));
+        let refreshed = self.send(refreshed).await.json(200);
+        refreshed["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A visitor's session token for a chatbot.
+    pub(crate) async fn visitor(&self, chatbot: &str) -> String {
+        let request = Request::post("/widget/session").header("origin", ORIGIN);
+        let session = self.send(request.json(&serde_json::json!({ "chatbot": chatbot }))).await.json(200);
+        session["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a chatbot of `acme`.
+    pub(crate) async fn chatbot(&self, name: &str) -> String {
+        self.get(&format!("/chatbots/{name}")).await.json(200)["id"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) async fn upload(&self, form: &Form) -> Reply {
         self.send(form.request("acme")).await
     }
+}
+
+/// Signs as the API of the tests does.
+pub(crate) const SIGNING_KEY: (&str, &[u8]) = ("tests", b"the signing key of the tests, long enough");
+
+pub(crate) fn settings() -> Settings {
+    let key = SigningKey { id: SIGNING_KEY.0.to_owned(), key: SIGNING_KEY.1.to_vec().into() };
+    Settings { admin_token: TOKEN.into(), signing_keys: vec![key], registration: Registration::Open, public_url: None, oidc: None }
 }
 
 pub(crate) fn embedder() -> Arc<dyn Embedder> {
@@ -199,12 +260,17 @@ fn chunk(page: u32, text: &str) -> NewChunk {
 /// What every test sends with its requests.
 pub(crate) trait Requests {
     fn admin(self, tenant: &str) -> Self;
+    fn bearer(self, token: &str) -> Self;
     fn json(self, body: &Value) -> Request<Body>;
 }
 
 impl Requests for Builder {
     fn admin(self, tenant: &str) -> Self {
         self.header("authorization", format!("Bearer {TOKEN}")).header("x-docbrain-tenant", tenant)
+    }
+
+    fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
     }
 
     fn json(self, body: &Value) -> Request<Body> {
@@ -281,9 +347,23 @@ impl Form {
     }
 
     pub(crate) fn request(&self, tenant: &str) -> Request<Body> {
+        Self::request_of(tenant, self.complete())
+    }
+
+    /// The form without any credentials.
+    pub(crate) fn text_request(&self) -> Request<String> {
+        let body = String::from_utf8(self.complete()).unwrap();
+        Request::post("/document/ingest").header("content-type", Self::content_type()).body(body).unwrap()
+    }
+
+    fn complete(&self) -> Vec<u8> {
         let mut body = self.0.clone();
         body.extend(format!("--{}--\r\n", Self::BOUNDARY).bytes());
-        Self::request_of(tenant, body)
+        body
+    }
+
+    fn content_type() -> String {
+        format!("multipart/form-data; boundary={}", Self::BOUNDARY)
     }
 
     /// The form as a client sends it that goes away before the end.
@@ -292,10 +372,9 @@ impl Form {
     }
 
     fn request_of(tenant: &str, body: Vec<u8>) -> Request<Body> {
-        let content_type = format!("multipart/form-data; boundary={}", Self::BOUNDARY);
         Request::post("/document/ingest")
             .admin(tenant)
-            .header("content-type", content_type)
+            .header("content-type", Self::content_type())
             .body(Body::from(body))
             .unwrap()
     }

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod accounts;
 mod chat;
+mod chatbots;
 mod documents;
 mod harness;
 mod openapi;
@@ -10,3 +12,7 @@ mod operation;
 mod page;
 mod problems;
 mod runs;
+mod sources;
+mod tenants;
+mod tokens;
+mod widget;

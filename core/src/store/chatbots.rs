@@ -2,8 +2,9 @@
 
 use docbrain_crds::ChatbotSpec;
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
-use super::{Error, TenantTx};
+use super::{Error, Pool, TenantTx, Written};
 use crate::ids::{ChatbotId, GenerationId, KnowledgeSourceId, TenantId};
 use crate::lexical::Language;
 
@@ -78,13 +79,14 @@ pub async fn find<'e>(
     })
 }
 
-/// Writes a chatbot's projection; the id, and `true` when something changed.
-pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<(ChatbotId, bool), Error> {
+/// Writes a chatbot's projection.
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
     let changed = sqlx::query!(
-        "insert into chatbots (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
-         on conflict (tenant_id, name) do update set spec = excluded.spec, suspended = excluded.suspended, updated_at = now()
-         where chatbots.spec is distinct from excluded.spec",
+        "insert into chatbots as c (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, name) do update set
+            spec = excluded.spec, suspended = excluded.suspended, revision = c.revision + 1, updated_at = now()
+         where c.spec is distinct from excluded.spec",
         tx.tenant().0,
         ChatbotId::new().0,
         name,
@@ -93,25 +95,27 @@ pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<(C
     )
     .execute(&mut **tx)
     .await?;
-    let id = sqlx::query_scalar!("select id from chatbots where tenant_id = $1 and name = $2", tx.tenant().0, name)
-        .fetch_one(&mut **tx)
-        .await?;
-    if changed.rows_affected() == 0 {
-        return Ok((id.into(), false));
+    let row =
+        sqlx::query!("select id, revision from chatbots where tenant_id = $1 and name = $2", tx.tenant().0, name)
+            .fetch_one(&mut **tx)
+            .await?;
+    let written = Written { id: row.id, revision: row.revision, changed: changed.rows_affected() == 1 };
+    if !written.changed {
+        return Ok(written);
     }
     let sources: Vec<String> = spec.knowledge_sources.iter().map(|source| source.name.clone()).collect();
-    sqlx::query!("delete from chatbot_sources where tenant_id = $1 and chatbot_id = $2", tx.tenant().0, id)
+    sqlx::query!("delete from chatbot_sources where tenant_id = $1 and chatbot_id = $2", tx.tenant().0, row.id)
         .execute(&mut **tx)
         .await?;
     sqlx::query!(
         "insert into chatbot_sources (tenant_id, chatbot_id, source_name) select $1, $2, unnest($3::text[])",
         tx.tenant().0,
-        id,
+        row.id,
         &sources,
     )
     .execute(&mut **tx)
     .await?;
-    Ok((id.into(), true))
+    Ok(written)
 }
 
 /// Deletes a chatbot with its conversations.
@@ -136,27 +140,78 @@ pub struct ChatbotSummary {
     pub spec: ChatbotSpec,
     /// Whether its tenant, or it, is suspended.
     pub suspended: bool,
+    /// Counts the changes of the spec.
+    pub revision: i64,
 }
 
 /// All chatbots of the tenant, by name.
 pub async fn list(tx: &mut TenantTx) -> Result<Vec<ChatbotSummary>, Error> {
     let rows = sqlx::query!(
-        r#"select c.id, c.name, c.spec, c.suspended or t.suspended as "suspended!"
+        r#"select c.id, c.name, c.spec, c.suspended or t.suspended as "suspended!", c.revision
          from chatbots c join tenants t using (tenant_id)
          where c.tenant_id = $1 order by c.name"#,
         tx.tenant().0,
     )
     .fetch_all(&mut **tx)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(ChatbotSummary {
-                id: row.id.into(),
-                name: row.name,
-                spec: serde_json::from_value(row.spec)
-                    .map_err(|source| Error::Inconsistent { table: "chatbots", source })?,
-                suspended: row.suspended,
-            })
-        })
-        .collect()
+    rows.into_iter().map(|row| summary(row.id, row.name, row.spec, row.suspended, row.revision)).collect()
+}
+
+/// The chatbot of this id or name, without its index.
+pub async fn describe(tx: &mut TenantTx, chatbot: &ChatbotRef) -> Result<ChatbotSummary, Error> {
+    let (id, name) = match chatbot {
+        ChatbotRef::Id(id) => (Some(id.0), None),
+        ChatbotRef::Name(name) => (None, Some(name.as_str())),
+    };
+    let row = sqlx::query!(
+        r#"select c.id, c.name, c.spec, c.suspended or t.suspended as "suspended!", c.revision
+         from chatbots c join tenants t using (tenant_id)
+         where c.tenant_id = $1 and (c.id = $2 or c.name = $3)"#,
+        tx.tenant().0,
+        id,
+        name,
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(Error::NotFound { what: "chatbot" })?;
+    summary(row.id, row.name, row.spec, row.suspended, row.revision)
+}
+
+fn summary(
+    id: Uuid,
+    name: String,
+    spec: serde_json::Value,
+    suspended: bool,
+    revision: i64,
+) -> Result<ChatbotSummary, Error> {
+    let spec = serde_json::from_value(spec).map_err(|source| Error::Inconsistent { table: "chatbots", source })?;
+    Ok(ChatbotSummary { id: id.into(), name, spec, suspended, revision })
+}
+
+/// Names of the existing knowledge sources that this chatbot uses and no other does.
+pub async fn sources_of_no_other(tx: &mut TenantTx, id: ChatbotId) -> Result<Vec<String>, Error> {
+    let names = sqlx::query_scalar!(
+        "select s.name from chatbot_sources b
+         join knowledge_sources s on s.tenant_id = b.tenant_id and s.name = b.source_name
+         where b.tenant_id = $1 and b.chatbot_id = $2 and not exists (
+            select 1 from chatbot_sources o
+            where o.tenant_id = b.tenant_id and o.source_name = b.source_name and o.chatbot_id <> b.chatbot_id)",
+        tx.tenant().0,
+        id.0,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(names)
+}
+
+/// The tenant of the chatbot with this id: a widget knows nothing else.
+pub async fn tenant_of(pool: &Pool, id: ChatbotId) -> Result<Option<TenantId>, Error> {
+    let tenant = sqlx::query_scalar!("select tenant_of_chatbot($1)", id.0).fetch_one(pool).await?;
+    Ok(tenant.map(TenantId))
+}
+
+/// Whether pages of this origin may embed any chatbot at all.
+pub async fn knows_origin(pool: &Pool, origin: &str) -> Result<bool, Error> {
+    let known = sqlx::query_scalar!(r#"select origin_is_known($1) as "known!""#, origin).fetch_one(pool).await?;
+    Ok(known)
 }

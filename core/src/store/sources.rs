@@ -2,7 +2,7 @@
 
 use docbrain_crds::KnowledgeSourceSpec;
 
-use super::{Error, TenantTx};
+use super::{Error, TenantTx, Written};
 use crate::ids::{GenerationId, KnowledgeSourceId};
 
 /// A knowledge source as applied.
@@ -16,12 +16,14 @@ pub struct KnowledgeSourceRow {
     pub spec: KnowledgeSourceSpec,
     /// Whether its tenant, or it, is suspended.
     pub suspended: bool,
+    /// Counts the changes of the spec.
+    pub revision: i64,
 }
 
 /// The knowledge source of this name.
 pub async fn by_name(tx: &mut TenantTx, name: &str) -> Result<KnowledgeSourceRow, Error> {
     let row = sqlx::query!(
-        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!"
+        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!", s.revision
          from knowledge_sources s join tenants t using (tenant_id) where s.tenant_id = $1 and s.name = $2"#,
         tx.tenant().0,
         name
@@ -29,13 +31,13 @@ pub async fn by_name(tx: &mut TenantTx, name: &str) -> Result<KnowledgeSourceRow
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(Error::NotFound { what: "knowledge source" })?;
-    read(row.id.into(), row.name, row.spec, row.suspended)
+    read(row.id.into(), row.name, row.spec, row.suspended, row.revision)
 }
 
 /// The knowledge source with this id.
 pub async fn get(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<KnowledgeSourceRow, Error> {
     let row = sqlx::query!(
-        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!"
+        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!", s.revision
          from knowledge_sources s join tenants t using (tenant_id) where s.tenant_id = $1 and s.id = $2"#,
         tx.tenant().0,
         id.0
@@ -43,7 +45,22 @@ pub async fn get(tx: &mut TenantTx, id: KnowledgeSourceId) -> Result<KnowledgeSo
     .fetch_optional(&mut **tx)
     .await?
     .ok_or(Error::NotFound { what: "knowledge source" })?;
-    read(row.id.into(), row.name, row.spec, row.suspended)
+    read(row.id.into(), row.name, row.spec, row.suspended, row.revision)
+}
+
+/// The tenant's knowledge sources by name; only those of one chatbot where `of` says so.
+pub async fn list(tx: &mut TenantTx, of: Option<&[KnowledgeSourceId]>) -> Result<Vec<KnowledgeSourceRow>, Error> {
+    let of: Option<Vec<_>> = of.map(|ids| ids.iter().map(|id| id.0).collect());
+    let rows = sqlx::query!(
+        r#"select s.id, s.name, s.spec, s.suspended or t.suspended as "suspended!", s.revision
+         from knowledge_sources s join tenants t using (tenant_id)
+         where s.tenant_id = $1 and ($2::uuid[] is null or s.id = any ($2)) order by s.name"#,
+        tx.tenant().0,
+        of.as_deref(),
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter().map(|row| read(row.id.into(), row.name, row.spec, row.suspended, row.revision)).collect()
 }
 
 /// Knowledge sources with documents that wait and no run that would take them: an upload that was killed in between.
@@ -60,17 +77,14 @@ pub async fn without_a_run(tx: &mut TenantTx) -> Result<Vec<KnowledgeSourceId>, 
     Ok(ids.into_iter().map(KnowledgeSourceId).collect())
 }
 
-/// Writes a knowledge source's projection; the id, and `true` when something changed.
-pub async fn put(
-    tx: &mut TenantTx,
-    name: &str,
-    spec: &KnowledgeSourceSpec,
-) -> Result<(KnowledgeSourceId, bool), Error> {
+/// Writes a knowledge source's projection.
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &KnowledgeSourceSpec) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
     let changed = sqlx::query!(
-        "insert into knowledge_sources (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
-         on conflict (tenant_id, name) do update set spec = excluded.spec, suspended = excluded.suspended, updated_at = now()
-         where knowledge_sources.spec is distinct from excluded.spec",
+        "insert into knowledge_sources as s (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, name) do update set
+            spec = excluded.spec, suspended = excluded.suspended, revision = s.revision + 1, updated_at = now()
+         where s.spec is distinct from excluded.spec",
         tx.tenant().0,
         KnowledgeSourceId::new().0,
         name,
@@ -79,8 +93,14 @@ pub async fn put(
     )
     .execute(&mut **tx)
     .await?;
-    let source = by_name(tx, name).await?;
-    Ok((source.id, changed.rows_affected() == 1))
+    let row = sqlx::query!(
+        "select id, revision from knowledge_sources where tenant_id = $1 and name = $2",
+        tx.tenant().0,
+        name
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(Written { id: row.id, revision: row.revision, changed: changed.rows_affected() == 1 })
 }
 
 /// Deletes a knowledge source with its documents and its index.
@@ -113,8 +133,9 @@ fn read(
     name: String,
     spec: serde_json::Value,
     suspended: bool,
+    revision: i64,
 ) -> Result<KnowledgeSourceRow, Error> {
     let spec =
         serde_json::from_value(spec).map_err(|source| Error::Inconsistent { table: "knowledge_sources", source })?;
-    Ok(KnowledgeSourceRow { id, name, spec, suspended })
+    Ok(KnowledgeSourceRow { id, name, spec, suspended, revision })
 }

@@ -1,8 +1,9 @@
 //! Tenants, and the two questions asked before a tenant is known.
 
+use chrono::{DateTime, Utc};
 use docbrain_crds::TenantSpec;
 
-use super::{Error, Pool, TenantTx};
+use super::{Error, Pool, TenantTx, Written};
 use crate::ids::TenantId;
 
 /// The tenant of this name.
@@ -17,21 +18,92 @@ pub async fn names(pool: &Pool) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Writes a tenant's projection; `true` when something changed.
-pub async fn put(tx: &mut TenantTx, name: &str, spec: &TenantSpec) -> Result<bool, Error> {
+/// A tenant and what it uses.
+#[derive(Clone, Debug)]
+pub struct TenantUsage {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// Whether chat and ingestion stand still.
+    pub suspended: bool,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Its members.
+    pub members: i64,
+    /// Its chatbots.
+    pub chatbots: i64,
+    /// Its documents.
+    pub documents: i64,
+    /// Their chunks.
+    pub chunks: i64,
+    /// Chats of the last 30 days.
+    pub chats: i64,
+    /// Tokens of these chats.
+    pub tokens: i64,
+}
+
+/// All tenants by name, or the one of this name, with what they use. For whoever runs the installation.
+pub async fn usage(pool: &Pool, name: Option<&str>) -> Result<Vec<TenantUsage>, Error> {
+    let rows = sqlx::query_as!(
+        TenantUsage,
+        r#"select id as "id!: TenantId", name as "name!", display_name as "display_name!", suspended as "suspended!",
+                created_at as "created_at!", members as "members!", chatbots as "chatbots!", documents as "documents!",
+                chunks as "chunks!", chats as "chats!", tokens as "tokens!"
+         from tenant_usage($1)"#,
+        name,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
+
+/// A tenant as applied.
+#[derive(Clone, Debug)]
+pub struct TenantRow {
+    /// Its name, which is its namespace.
+    pub name: String,
+    /// Its spec.
+    pub spec: TenantSpec,
+    /// Counts the changes of the spec.
+    pub revision: i64,
+}
+
+/// The tenant of the transaction.
+pub async fn get(tx: &mut TenantTx) -> Result<TenantRow, Error> {
+    let row = sqlx::query!("select name, spec, revision from tenants where tenant_id = $1", tx.tenant().0)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(Error::NotFound { what: "tenant" })?;
+    let spec = serde_json::from_value(row.spec).map_err(|source| Error::Inconsistent { table: "tenants", source })?;
+    Ok(TenantRow { name: row.name, spec, revision: row.revision })
+}
+
+/// Writes a tenant's projection. [`Error::Taken`] when another tenant has the name.
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &TenantSpec) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
     let changed = sqlx::query!(
-        "insert into tenants (tenant_id, name, spec, suspended) values ($1, $2, $3, $4)
-         on conflict (tenant_id) do update set spec = excluded.spec, suspended = excluded.suspended, updated_at = now()
-         where tenants.spec is distinct from excluded.spec",
+        "insert into tenants as t (tenant_id, name, spec, suspended) values ($1, $2, $3, $4)
+         on conflict (tenant_id) do update set
+            spec = excluded.spec, suspended = excluded.suspended, revision = t.revision + 1, updated_at = now()
+         where t.spec is distinct from excluded.spec",
         tx.tenant().0,
         name,
         spec_json,
         spec.suspended,
     )
     .execute(&mut **tx)
-    .await?;
-    Ok(changed.rows_affected() == 1)
+    .await
+    .map_err(|error| match error.as_database_error().and_then(|error| error.constraint()) {
+        Some("tenants_name_key") => Error::Taken { what: "tenant name" },
+        _ => error.into(),
+    })?;
+    let revision = sqlx::query_scalar!("select revision from tenants where tenant_id = $1", tx.tenant().0)
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(Written { id: tx.tenant().0, revision, changed: changed.rows_affected() == 1 })
 }
 
 /// Deletes the tenant with every row it has, and the tables of its generations.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access::AdminTenant;
+use crate::access::TenantAccess;
 use crate::problem::{Problem, ProblemKind};
 
 mod path;
@@ -82,7 +82,7 @@ enum AcceptedStatus {
 )]
 pub(crate) async fn create_documents(
     State(pool): State<Pool>,
-    AdminTenant { tenant }: AdminTenant,
+    TenantAccess { tenant, .. }: TenantAccess,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let form = form.map_err(|rejection| Problem::new(ProblemKind::UnsupportedMediaType, rejection.body_text()))?;

@@ -1,0 +1,122 @@
+//! One machine: rows are written directly.
+
+use async_trait::async_trait;
+use docbrain_core::ids::TenantId;
+use docbrain_core::provision;
+use docbrain_core::store::audit::{Actor, ActorKind};
+use docbrain_core::store::chatbots::ChatbotRef;
+use docbrain_core::store::members::Role;
+use docbrain_core::store::{self, Pool, TenantTx, accounts, audit, members};
+use docbrain_crds::manifest::Kind;
+use serde_json::{Value, json};
+
+use super::{Author, ControlPlane, Named, Refusal, Registration};
+
+/// What every tenant begins with.
+const FIRST_SOURCE: &str = "docs";
+const FIRST_CHATBOT: &str = "assistant";
+
+/// Writes rows as the API's role.
+#[derive(Clone)]
+pub struct Local {
+    pool: Pool,
+}
+
+impl Local {
+    /// `pool` logs in as the API's role.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+}
+
+#[async_trait]
+impl ControlPlane for Local {
+    async fn register(&self, registration: &Registration<'_>) -> Result<TenantId, Refusal> {
+        let tenant = TenantId::new();
+        let mut tx = TenantTx::begin(&self.pool, tenant).await?;
+        let name = registration.tenant;
+        let display_name = registration.display_name;
+        let source = json!({ "source": { "upload": {} } });
+        let chatbot = json!({ "displayName": display_name, "knowledgeSources": [{ "name": FIRST_SOURCE }] });
+        provision::create(&mut tx, Kind::Tenant, name, name, &json!({ "displayName": display_name })).await?;
+        provision::create(&mut tx, Kind::KnowledgeSource, name, FIRST_SOURCE, &source).await?;
+        provision::create(&mut tx, Kind::Chatbot, name, FIRST_CHATBOT, &chatbot).await?;
+        accounts::insert(&mut tx, &registration.account).await?;
+        members::put(&mut tx, registration.account_id(), Role::Admin).await?;
+        let actor = Actor {
+            kind: ActorKind::Account(registration.account_id()),
+            name: registration.account.email.to_owned(),
+            ip: registration.ip,
+            request_id: registration.request_id.to_owned(),
+        };
+        audit::record(&mut tx, &actor, "tenant.register", name, &json!({})).await?;
+        tx.commit().await?;
+        Ok(tenant)
+    }
+
+    async fn create(&self, author: &Author<'_>, resource: &Named<'_>, spec: &Value) -> Result<i64, Refusal> {
+        let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
+        let namespace = store::tenants::get(&mut tx).await?.name;
+        let written = provision::create(&mut tx, resource.kind, &namespace, resource.name, spec).await?;
+        note(&mut tx, author, resource, "create", &json!({ "spec": spec })).await?;
+        tx.commit().await?;
+        Ok(written.revision)
+    }
+
+    async fn edit(
+        &self,
+        author: &Author<'_>,
+        resource: &Named<'_>,
+        patch: &Value,
+        revision: Option<i64>,
+    ) -> Result<i64, Refusal> {
+        let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
+        let namespace = store::tenants::get(&mut tx).await?.name;
+        let (written, before) =
+            provision::edit(&mut tx, resource.kind, &namespace, resource.name, patch, revision).await?;
+        if written.changed {
+            note(&mut tx, author, resource, "update", &json!({ "patch": patch, "before": before })).await?;
+        }
+        tx.commit().await?;
+        Ok(written.revision)
+    }
+
+    async fn delete(&self, author: &Author<'_>, resource: &Named<'_>, revision: Option<i64>) -> Result<(), Refusal> {
+        let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
+        let locked = store::specs::lock(&mut tx, resource.kind, resource.name).await?;
+        if let Some(expected) = revision.filter(|&expected| expected != locked.revision) {
+            return Err(store::Error::Changed { expected, current: locked.revision }.into());
+        }
+        match resource.kind {
+            Kind::Tenant => store::tenants::delete(&mut tx).await?,
+            Kind::Chatbot => {
+                let chatbot = ChatbotRef::Name(resource.name.to_owned());
+                let id = store::chatbots::describe(&mut tx, &chatbot).await?.id;
+                store::chatbots::delete(&mut tx, id).await?;
+            }
+            Kind::KnowledgeSource => {
+                let id = store::sources::by_name(&mut tx, resource.name).await?.id;
+                store::sources::delete(&mut tx, id).await?;
+            }
+        }
+        if resource.kind != Kind::Tenant {
+            note(&mut tx, author, resource, "delete", &json!({ "before": locked.spec })).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+async fn note(
+    tx: &mut TenantTx,
+    author: &Author<'_>,
+    resource: &Named<'_>,
+    verb: &str,
+    detail: &Value,
+) -> Result<(), store::Error> {
+    let noun = match resource.kind {
+        Kind::Tenant => "tenant",
+        Kind::Chatbot => "chatbot",
+        Kind::KnowledgeSource => "source",
+    };
+    audit::record(tx, author.actor, &format!("{noun}.{verb}"), resource.name, detail).await
+}

@@ -1,0 +1,104 @@
+//! Who changed what, when, from where.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use docbrain_core::store::audit::{self, AuditRow};
+use docbrain_core::store::{Pool, TenantTx};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::access::TenantAccess;
+use crate::extract::Query;
+use crate::problem::{Problem, ProblemKind};
+
+/// Which part of the log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditPage {
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Most entries on the page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// A part of the audit log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AuditLog {
+    /// Newest first.
+    changes: Vec<ChangeBody>,
+    /// What to send as `after` for the next page; null on the last one.
+    next: Option<String>,
+}
+
+/// A change.
+#[derive(Serialize, ToSchema)]
+struct ChangeBody {
+    /// Its id.
+    id: Uuid,
+    /// When.
+    at: DateTime<Utc>,
+    /// `account`, `token` or `installation`.
+    #[schema(example = "account")]
+    actor_kind: String,
+    /// Who.
+    #[schema(example = "ada@example.com")]
+    actor: String,
+    /// A noun and a verb.
+    #[schema(example = "chatbot.update")]
+    action: String,
+    /// What was changed.
+    #[schema(example = "assistant")]
+    target: String,
+    /// How; never a secret.
+    detail: Value,
+    /// From which address.
+    ip: Option<String>,
+    /// By which request.
+    request_id: String,
+}
+
+/// The changes of the tenant's configuration, keys and members
+#[utoipa::path(
+    get, path = "/audit", tag = "tenants", params(AuditPage),
+    extensions(("x-problems" = json!(["bad_request", "invalid_field"]))),
+    responses((status = 200, description = "The changes, newest first", body = AuditLog))
+)]
+pub(crate) async fn list_changes(
+    State(pool): State<Pool>,
+    access: TenantAccess,
+    Query(page): Query<AuditPage>,
+) -> Result<Json<AuditLog>, Problem> {
+    let limit = page.limit.unwrap_or(100);
+    if !(1..=1_000).contains(&limit) {
+        return Err(Problem::new(ProblemKind::InvalidField, "`limit` must be 1 to 1000"));
+    }
+    let before = page.after.as_deref().map(str::parse).transpose().map_err(|_| {
+        Problem::new(ProblemKind::InvalidField, "`after` must be the `next` of an earlier page")
+    })?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    let changes = audit::list(&mut tx, before, limit).await?;
+    tx.commit().await?;
+    let next = changes.last().filter(|_| changes.len() == limit as usize).map(|last| last.id.to_string());
+    Ok(Json(AuditLog { changes: changes.into_iter().map(Into::into).collect(), next }))
+}
+
+impl From<AuditRow> for ChangeBody {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            id: row.id,
+            at: row.at,
+            actor_kind: row.actor_kind,
+            actor: row.actor,
+            action: row.action,
+            target: row.target,
+            detail: row.detail,
+            ip: row.ip,
+            request_id: row.request_id,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Visitors of pages that embed a chatbot.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, HeaderMap, ORIGIN};
+use axum::response::{IntoResponse, Response};
+use docbrain_core::ids::{ChatbotId, TenantId};
+use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotSummary};
+use docbrain_core::store::{Pool, TenantTx};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::access::{AccessControl, origin_not_allowed};
+use crate::access::jwt::{Claims, VISITOR_LASTS};
+use crate::cors;
+use crate::extract::Json;
+use crate::problem::{Problem, ProblemKind};
+
+/// A page that embeds a chatbot.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionRequest {
+    /// Id of the chatbot.
+    #[schema(value_type = Uuid)]
+    chatbot: ChatbotId,
+    /// The visitor of an earlier session, so that its conversations go on.
+    #[schema(value_type = Option<String>, example = "0198f1de-7c1b-7c3e-9f0a-3b0d4a1c2e5f")]
+    visitor: Option<Uuid>,
+}
+
+/// A visitor's session.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct VisitorSession {
+    /// Send it as `Authorization: Bearer …`; it is good for this chatbot and this origin alone.
+    token: String,
+    /// Seconds until it expires; ask for another one before.
+    #[schema(example = 3600)]
+    expires_in: u64,
+    /// The visitor, for the next session.
+    visitor: Uuid,
+    /// What the widget shows.
+    chatbot: WidgetBody,
+}
+
+/// A chatbot as its visitors see it.
+#[derive(Serialize, ToSchema)]
+struct WidgetBody {
+    /// The name shown to visitors.
+    #[schema(example = "Helper")]
+    display_name: String,
+    /// Further settings of the widget.
+    settings: BTreeMap<String, String>,
+}
+
+/// Begin a visitor's session
+///
+/// Only pages of the chatbot's `allowedOrigins` may: there are none by default.
+#[utoipa::path(
+    post, path = "/widget/session", tag = "widget", request_body = SessionRequest,
+    params(("Origin" = String, Header, description = "The page's origin, as browsers send it", example = "https://example.com")),
+    extensions(("x-problems" = json!([
+        "bad_request", "origin_not_allowed", "chatbot_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
+        "invalid_field", "internal"
+    ]))),
+    responses((status = 200, description = "The session", body = VisitorSession))
+)]
+pub(crate) async fn create_session(
+    State(access): State<AccessControl>,
+    headers: HeaderMap,
+    Json(request): Json<SessionRequest>,
+) -> Result<Response, Problem> {
+    let (tenant, chatbot) = find(&access.pool, request.chatbot).await?;
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
+    let origin = origin.filter(|origin| chatbot.spec.allowed_origins.iter().any(|allowed| allowed == origin));
+    let origin = origin.ok_or_else(origin_not_allowed)?;
+    if chatbot.suspended {
+        return Err(Problem::new(ProblemKind::ChatbotSuspended, "the chatbot takes no questions at the moment"));
+    }
+    let visitor = request.visitor.unwrap_or_else(Uuid::now_v7);
+    let claims = Claims::Visitor {
+        sub: visitor.to_string(),
+        tid: tenant,
+        bot: chatbot.id,
+        org: origin.to_owned(),
+        idn: None,
+    };
+    let body = VisitorSession {
+        token: access.signer.sign(claims, VISITOR_LASTS),
+        expires_in: VISITOR_LASTS.as_secs(),
+        visitor,
+        chatbot: WidgetBody { display_name: chatbot.spec.display_name, settings: BTreeMap::new() },
+    };
+    let mut response = ([(CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
+    cors::allow(response.headers_mut(), origin);
+    Ok(response)
+}
+
+async fn find(pool: &Pool, id: ChatbotId) -> Result<(TenantId, ChatbotSummary), Problem> {
+    let unknown = || Problem::new(ProblemKind::ChatbotNotFound, "no chatbot is known by that id");
+    let tenant = chatbots::tenant_of(pool, id).await?.ok_or_else(unknown)?;
+    let mut tx = TenantTx::begin(pool, tenant).await?;
+    let chatbot = chatbots::describe(&mut tx, &ChatbotRef::Id(id)).await?;
+    tx.commit().await?;
+    Ok((tenant, chatbot))
+}
