@@ -175,10 +175,7 @@ macro_rules! extracted {
 extracted!(AccountAccess, TenantAccess, SuperuserAccess);
 
 pub(crate) fn unauthorized() -> Problem {
-    Problem::new(
-        ProblemKind::Unauthorized,
-        "sign in, or send a token of DocBrain as `Authorization: Bearer <token>`",
-    )
+    Problem::new(ProblemKind::Unauthorized, "sign in, or send a token of DocBrain as `Authorization: Bearer <token>`")
 }
 
 pub(crate) fn forbidden() -> Problem {

@@ -38,9 +38,9 @@ use axum::serve::ListenerExt;
 use docbrain_core::store::Pool;
 use tokio::net::TcpListener;
 
-pub use routes::{chat_once, openapi};
 pub use access::oidc::OidcSettings;
 pub use control_plane::{ControlPlane, Local};
+pub use routes::{chat_once, openapi};
 pub use state::{AppState, Parts, Registration, Settings, SigningKey};
 
 /// The whole API, ready to be served.

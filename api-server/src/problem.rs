@@ -239,7 +239,10 @@ impl From<store::Error> for Problem {
             store::Error::Taken { .. } => return Self::new(ProblemKind::TenantNameTaken, "choose another name"),
             store::Error::LastAdmin => return Self::new(ProblemKind::LastAdmin, "make somebody else an admin first"),
             store::Error::Changed { .. } => {
-                return Self::new(ProblemKind::PreconditionFailed, "read it again, and repeat the change on what it is now");
+                return Self::new(
+                    ProblemKind::PreconditionFailed,
+                    "read it again, and repeat the change on what it is now",
+                );
             }
             error => return Self::internal(error),
         };

@@ -93,14 +93,7 @@ impl AppState {
     pub fn new(parts: Parts) -> Self {
         let Parts { pool, embedder, chat, control_plane, settings } = parts;
         let access = AccessControl::new(pool.clone(), &settings);
-        Self {
-            pool,
-            embedder,
-            chat_models: ChatModels::new(chat),
-            access,
-            control_plane,
-            settings: Arc::new(settings),
-        }
+        Self { pool, embedder, chat_models: ChatModels::new(chat), access, control_plane, settings: Arc::new(settings) }
     }
 }
 

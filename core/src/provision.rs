@@ -145,9 +145,7 @@ pub async fn write(tx: &mut TenantTx, resource: &Resource) -> Result<Written, Pr
     match resource {
         Resource::Tenant(tenant) => write_tenant(tx, tenant).await,
         Resource::KnowledgeSource(source) => write_source(tx, source).await,
-        Resource::Chatbot(chatbot) => {
-            Ok(store::chatbots::put(tx, name_of(&chatbot.metadata), &chatbot.spec).await?)
-        }
+        Resource::Chatbot(chatbot) => Ok(store::chatbots::put(tx, name_of(&chatbot.metadata), &chatbot.spec).await?),
     }
 }
 

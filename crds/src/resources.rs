@@ -125,8 +125,8 @@ pub struct ChatbotSpec {
     #[schemars(length(max = 64), inner(length(max = 255)))]
     #[x_kube(
         merge_strategy = ListMerge::Set,
-        validation = Rule::new("self.all(o, isURL(o) && url(o).getScheme() in ['http', 'https'] && url(o).getHost() != '' && !o.endsWith('/'))")
-            .message("an origin is scheme and host without a path, such as https://example.com")
+        validation = Rule::new("self.all(o, o.matches('^https?://[a-z0-9.:-]+$'))")
+            .message("an origin is scheme and host in lower case without a path, such as https://example.com")
     )]
     pub allowed_origins: Vec<String>,
     /// How passages are found.

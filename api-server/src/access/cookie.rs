@@ -60,12 +60,8 @@ impl SessionCookie {
 
     fn header(self, name: &str, value: &str, lasts: Duration) -> HeaderValue {
         let seconds = lasts.as_secs();
-        let cookie = Cookie::build((name, value))
-            .path("/")
-            .http_only(true)
-            .secure(self.secure)
-            .same_site(SameSite::Lax)
-            .build();
+        let cookie =
+            Cookie::build((name, value)).path("/").http_only(true).secure(self.secure).same_site(SameSite::Lax).build();
         format!("{cookie}; Max-Age={seconds}").parse().expect("a secret is base64")
     }
 }

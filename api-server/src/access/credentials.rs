@@ -166,7 +166,11 @@ impl AccessControl {
                 if scopes.iter().any(|scope| scope == right.word()) { Ok(*tenant) } else { Err(forbidden()) }
             }
             Principal::Visitor { tenant, .. } => {
-                if right == Right::Chat { Ok(*tenant) } else { Err(forbidden()) }
+                if right == Right::Chat {
+                    Ok(*tenant)
+                } else {
+                    Err(forbidden())
+                }
             }
         }
     }

@@ -178,7 +178,11 @@ mod tests {
         assert!(signer.verify(&token(&header, &[])).is_ok());
         assert_eq!(signer.verify(&token(&header, &[("exp", hour_ago)])), Err(Refused::Expired));
         for wrong in [("iss", json!("other")), ("aud", json!("other")), ("exp", json!(null)), ("sub", json!(7))] {
-            assert_eq!(signer.verify(&token(&header, std::slice::from_ref(&wrong))), Err(Refused::Invalid), "{wrong:?}");
+            assert_eq!(
+                signer.verify(&token(&header, std::slice::from_ref(&wrong))),
+                Err(Refused::Invalid),
+                "{wrong:?}"
+            );
         }
         let without_key = Header::new(Algorithm::HS256);
         assert_eq!(signer.verify(&token(&without_key, &[])), Err(Refused::Invalid));

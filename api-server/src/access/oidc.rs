@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreProviderMetadata};
 use openidconnect::{
-    AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
+    AsyncHttpClient, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    TokenResponse,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -46,12 +48,13 @@ pub(crate) struct Identity {
     pub(crate) name: Option<String>,
 }
 
-type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
+type Client =
+    CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
 
 /// A client of the provider, which is asked for its metadata at the first sign-in.
 pub(crate) struct Oidc {
     settings: OidcSettings,
-    http: reqwest::Client,
+    http: Http,
     client: OnceCell<Client>,
 }
 
@@ -62,7 +65,7 @@ impl Oidc {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("the settings are constants");
-        Self { settings, http, client: OnceCell::new() }
+        Self { settings, http: Http(http), client: OnceCell::new() }
     }
 
     /// Where to send the browser, and what to remember until it comes back.
@@ -90,10 +93,9 @@ impl Oidc {
         }
         let client = self.client().await?;
         let exchange = client.exchange_code(AuthorizationCode::new(code)).map_err(unreachable)?;
-        let http = |request| self.call(request);
         let answer = exchange
             .set_pkce_verifier(PkceCodeVerifier::new(journey.verifier))
-            .request_async(&http)
+            .request_async(&self.http)
             .await
             .map_err(unreachable)?;
         let unusable = || refused("the identity provider vouches for nobody; ask who runs it");
@@ -118,20 +120,31 @@ impl Oidc {
     async fn discover(&self) -> Result<Client, Problem> {
         let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(unreachable)?;
         let redirect = RedirectUrl::new(self.settings.redirect_url.clone()).map_err(unreachable)?;
-        let http = |request| self.call(request);
-        let metadata = CoreProviderMetadata::discover_async(issuer, &http).await.map_err(unreachable)?;
+        let metadata = CoreProviderMetadata::discover_async(issuer, &self.http).await.map_err(unreachable)?;
         let id = ClientId::new(self.settings.client_id.clone());
         let secret = ClientSecret::new(self.settings.client_secret.expose_secret().to_owned());
         Ok(CoreClient::from_provider_metadata(metadata, id, Some(secret)).set_redirect_uri(redirect))
     }
+}
 
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, reqwest::Error> {
-        let response = self.http.execute(request.try_into()?).await?;
-        let mut answer = HttpResponse::new(Vec::new());
-        *answer.status_mut() = response.status();
-        *answer.headers_mut() = response.headers().clone();
-        *answer.body_mut() = response.bytes().await?.to_vec();
-        Ok(answer)
+/// The crate's own client is of another version of reqwest.
+#[derive(Clone)]
+struct Http(reqwest::Client);
+
+impl<'c> AsyncHttpClient<'c> for Http {
+    type Error = reqwest::Error;
+    type Future = BoxFuture<'c, Result<HttpResponse, reqwest::Error>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        let http = self.0.clone();
+        Box::pin(async move {
+            let response = http.execute(request.try_into()?).await?;
+            let mut answer = HttpResponse::new(Vec::new());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = response.headers().clone();
+            *answer.body_mut() = response.bytes().await?.to_vec();
+            Ok(answer)
+        })
     }
 }
 

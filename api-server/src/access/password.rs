@@ -54,7 +54,8 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.0).acquire_owned()).await;
-        let turn = turn.map_err(|_| Problem::new(ProblemKind::Busy, "many people are signing in; try again shortly"))?;
+        let turn =
+            turn.map_err(|_| Problem::new(ProblemKind::Busy, "many people are signing in; try again shortly"))?;
         let _turn = turn.map_err(Problem::internal)?;
         tokio::task::spawn_blocking(work).await.map_err(Problem::internal)
     }
@@ -77,7 +78,6 @@ fn argon2() -> Argon2<'static> {
 fn hash(password: &SecretString) -> String {
     argon2().hash_password(password.expose_secret().as_bytes()).expect("the parameters are constants").to_string()
 }
-
 
 #[cfg(test)]
 mod tests {

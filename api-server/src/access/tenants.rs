@@ -51,5 +51,8 @@ pub(super) fn tenant_required(because: &str) -> Problem {
 }
 
 pub(super) fn unknown_tenant() -> Problem {
-    Problem::new(ProblemKind::TenantNotFound, "the header `X-DocBrain-Tenant` names no tenant that this caller can act for")
+    Problem::new(
+        ProblemKind::TenantNotFound,
+        "the header `X-DocBrain-Tenant` names no tenant that this caller can act for",
+    )
 }

@@ -77,9 +77,12 @@ pub(crate) async fn list_changes(
     if !(1..=1_000).contains(&limit) {
         return Err(Problem::new(ProblemKind::InvalidField, "`limit` must be 1 to 1000"));
     }
-    let before = page.after.as_deref().map(str::parse).transpose().map_err(|_| {
-        Problem::new(ProblemKind::InvalidField, "`after` must be the `next` of an earlier page")
-    })?;
+    let before = page
+        .after
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Problem::new(ProblemKind::InvalidField, "`after` must be the `next` of an earlier page"))?;
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let changes = audit::list(&mut tx, before, limit).await?;
     tx.commit().await?;

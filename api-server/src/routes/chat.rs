@@ -57,7 +57,8 @@ pub(crate) async fn create_reply(
     headers: HeaderMap,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let (asked, events) = Asked::begin(pool, embedder, &models, access.tenant, access.visitor.as_ref(), request).await?;
+    let (asked, events) =
+        Asked::begin(pool, embedder, &models, access.tenant, access.visitor.as_ref(), request).await?;
     if wants_events(&headers) {
         Ok(asked.tell(events, request_id))
     } else {

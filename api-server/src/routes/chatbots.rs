@@ -51,7 +51,10 @@ pub(crate) struct ChatbotBody {
 
 /// All chatbots of the tenant
 #[utoipa::path(get, path = "/chatbots", tag = "chatbots", responses((status = 200, description = "The chatbots by name", body = ChatbotList)))]
-pub(crate) async fn list_chatbots(State(pool): State<Pool>, access: TenantAccess) -> Result<Json<ChatbotList>, Problem> {
+pub(crate) async fn list_chatbots(
+    State(pool): State<Pool>,
+    access: TenantAccess,
+) -> Result<Json<ChatbotList>, Problem> {
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let chatbots = chatbots::list(&mut tx).await?;
     tx.commit().await?;

@@ -63,9 +63,9 @@ pub(super) fn frame() -> OpenApi {
         kinds.map(|kind| format!("| `{}` | {} | {} |", kind.code(), kind.status().as_u16(), kind.title())).collect();
     document.info.description =
         Some(format!("{INTRODUCTION}| code | status | meaning |\n|---|---|---|\n{}", rows.join("\n")));
-    let bearer = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An access token, an API token, a visitor's session token or the installation's admin token."));
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "An access token, an API token, a visitor's session token or the installation's admin token.",
+    ));
     let cookie = ApiKeyValue::with_description(
         "__Host-docbrain",
         "A browser's session; `docbrain` where the installation is reached by plain HTTP.",

@@ -254,13 +254,7 @@ impl From<members::Role> for Role {
 
 impl From<MemberRow> for MemberBody {
     fn from(row: MemberRow) -> Self {
-        Self {
-            id: row.account.0,
-            email: row.email,
-            name: row.name,
-            role: row.role.into(),
-            created_at: row.created_at,
-        }
+        Self { id: row.account.0, email: row.email, name: row.name, role: row.role.into(), created_at: row.created_at }
     }
 }
 

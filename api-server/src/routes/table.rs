@@ -83,7 +83,8 @@ fn describe(operation: &mut Operation, caller: Caller) {
             ProblemKind::CsrfFailed,
             ProblemKind::Internal,
         ]);
-        operation.security = Some(docs::SCHEMES.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).into());
+        operation.security =
+            Some(docs::SCHEMES.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).into());
     }
     if caller.right().is_some() {
         kinds.extend([ProblemKind::TenantRequired, ProblemKind::TenantNotFound]);

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access::{AccessControl, origin_not_allowed};
 use crate::access::jwt::{Claims, VISITOR_LASTS};
+use crate::access::{AccessControl, origin_not_allowed};
 use crate::cors;
 use crate::extract::Json;
 use crate::problem::{Problem, ProblemKind};
@@ -79,13 +79,8 @@ pub(crate) async fn create_session(
         return Err(Problem::new(ProblemKind::ChatbotSuspended, "the chatbot takes no questions at the moment"));
     }
     let visitor = request.visitor.unwrap_or_else(Uuid::now_v7);
-    let claims = Claims::Visitor {
-        sub: visitor.to_string(),
-        tid: tenant,
-        bot: chatbot.id,
-        org: origin.to_owned(),
-        idn: None,
-    };
+    let claims =
+        Claims::Visitor { sub: visitor.to_string(), tid: tenant, bot: chatbot.id, org: origin.to_owned(), idn: None };
     let body = VisitorSession {
         token: access.signer.sign(claims, VISITOR_LASTS),
         expires_in: VISITOR_LASTS.as_secs(),

@@ -74,7 +74,15 @@ async fn nobody_reaches_a_guarded_operation(owner: PgPool) {
     let (wrong, basic) = (format!("Bearer {TOKEN}x"), format!("Basic {TOKEN}"));
     let unsigned = format!("Bearer {}", unsigned());
     for operation in guarded() {
-        let shown = [None, Some(wrong.as_str()), Some(TOKEN), Some(&basic), Some("Bearer "), Some(&unsigned), Some("Bearer docb_x")];
+        let shown = [
+            None,
+            Some(wrong.as_str()),
+            Some(TOKEN),
+            Some(&basic),
+            Some("Bearer "),
+            Some(&unsigned),
+            Some("Bearer docb_x"),
+        ];
         for shown in shown {
             let mut request = operation.bare().header("x-docbrain-tenant", "acme");
             if let Some(shown) = shown {
@@ -209,7 +217,12 @@ impl Victim {
         let at = |id: &str| operation.path.replace("{id}", id);
         let bare = |request: Builder, path: String| request.uri(path).body(String::new()).unwrap();
         let json = |request: Builder, path: String, body: Value| {
-            request.uri(path).header("content-type", "application/json").header("if-match", "*").body(body.to_string()).unwrap()
+            request
+                .uri(path)
+                .header("content-type", "application/json")
+                .header("if-match", "*")
+                .body(body.to_string())
+                .unwrap()
         };
         let spec = json!({"spec": {"suspended": true}});
         let (request, code) = match operation.id.as_str() {
@@ -217,9 +230,10 @@ impl Victim {
                 let body = json!({"chatbot": self.chatbot, "message": "What is the secret?"});
                 (json(request, operation.path.clone(), body), Some("chatbot_not_found"))
             }
-            "create_documents" => {
-                (Form::default().field("chatbot", &self.chatbot).file("a.md", b"a").text_request(), Some("chatbot_not_found"))
-            }
+            "create_documents" => (
+                Form::default().field("chatbot", &self.chatbot).file("a.md", b"a").text_request(),
+                Some("chatbot_not_found"),
+            ),
             "get_chatbot" | "delete_chatbot" | "list_documents" | "list_sources" => {
                 (bare(request, at(&self.chatbot)), Some("chatbot_not_found"))
             }

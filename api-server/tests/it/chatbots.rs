@@ -71,6 +71,8 @@ async fn a_spec_is_judged_as_kubectl_would(owner: PgPool) {
         (json!({"displayname": "x"}), "unknown field"),
         (json!({"retrieval": {"topK": 51}}), "topK"),
         (json!({"allowedOrigins": ["https://a.example/path"]}), "an origin is scheme and host"),
+        (json!({"allowedOrigins": ["https://A.example"]}), "in lower case"),
+        (json!({"allowedOrigins": ["*"]}), "an origin is scheme and host"),
         (json!({"displayName": null}), "displayName"),
     ] {
         let problem = patch(&world, "/chatbots/helper", Some("*"), &spec).await.problem(422, "invalid_field");

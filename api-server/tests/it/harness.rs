@@ -10,19 +10,19 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode};
+use chrono::{TimeDelta, Utc};
 use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
-use chrono::{TimeDelta, Utc};
 use docbrain_core::ids::{AccountId, DocumentId, KnowledgeSourceId, TenantId};
 use docbrain_core::lexical::{self, Language};
 use docbrain_core::models::Endpoint;
 use docbrain_core::provision::Provisioner;
+use docbrain_core::store::accounts::{self, NewAccount};
 use docbrain_core::store::chunks::{NewChunk, Reading};
 use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::generations::GenerationSettings;
-use docbrain_core::store::roles::{self, Login};
-use docbrain_core::store::accounts::{self, NewAccount};
 use docbrain_core::store::members::{self, Role};
+use docbrain_core::store::roles::{self, Login};
 use docbrain_core::store::sessions::{self, NewSession, SessionKind};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
@@ -231,7 +231,13 @@ pub(crate) const SIGNING_KEY: (&str, &[u8]) = ("tests", b"the signing key of the
 
 pub(crate) fn settings() -> Settings {
     let key = SigningKey { id: SIGNING_KEY.0.to_owned(), key: SIGNING_KEY.1.to_vec().into() };
-    Settings { admin_token: TOKEN.into(), signing_keys: vec![key], registration: Registration::Open, public_url: None, oidc: None }
+    Settings {
+        admin_token: TOKEN.into(),
+        signing_keys: vec![key],
+        registration: Registration::Open,
+        public_url: None,
+        oidc: None,
+    }
 }
 
 pub(crate) fn embedder() -> Arc<dyn Embedder> {

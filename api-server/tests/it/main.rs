@@ -7,6 +7,7 @@ mod chat;
 mod chatbots;
 mod documents;
 mod harness;
+mod oidc;
 mod openapi;
 mod operation;
 mod page;

@@ -24,14 +24,13 @@ async fn a_source_is_made_for_a_chatbot(owner: PgPool) {
     let listed = world.get("/chatbots/helper/sources").await.json(200);
     let names: Vec<&str> = listed["sources"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["docs", "manual"]);
-    world
-        .post("/chatbots/helper/sources", &json!({"name": "manual"}))
-        .await
-        .problem(409, "knowledge_source_exists");
+    world.post("/chatbots/helper/sources", &json!({"name": "manual"})).await.problem(409, "knowledge_source_exists");
     world.post("/chatbots/nobody/sources", &json!({"name": "x"})).await.problem(404, "chatbot_not_found");
     let spec = json!({"source": {"upload": {}}, "chunking": {"size": 100, "overlap": 200}});
-    let problem =
-        world.post("/chatbots/helper/sources", &json!({"name": "odd", "spec": spec})).await.problem(422, "invalid_field");
+    let problem = world
+        .post("/chatbots/helper/sources", &json!({"name": "odd", "spec": spec}))
+        .await
+        .problem(422, "invalid_field");
     assert!(problem["detail"].as_str().unwrap().contains("overlap must be smaller than size"), "{problem}");
 }
 

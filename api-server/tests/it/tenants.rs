@@ -40,9 +40,8 @@ async fn a_superuser_suspends_tenants_and_nobody_else_does(owner: PgPool) {
     let names: Vec<&str> = listed["tenants"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["acme", "rival"]);
     assert_eq!(listed["tenants"][0]["chatbots"], 3);
-    let suspend = |suspended: bool| {
-        Request::patch("/admin/tenants/acme").bearer(&token).json(&json!({ "suspended": suspended }))
-    };
+    let suspend =
+        |suspended: bool| Request::patch("/admin/tenants/acme").bearer(&token).json(&json!({ "suspended": suspended }));
     assert_eq!(world.send(suspend(true)).await.json(200)["suspended"], true);
     world.chat("Why?").await.problem(409, "chatbot_suspended");
     assert_eq!(world.send(suspend(false)).await.json(200)["suspended"], false);

@@ -81,9 +81,8 @@ pub async fn set_subject(pool: &Pool, account: AccountId, issuer: &str, subject:
 /// Changes an account's password, and ends its sessions but `kept`.
 pub async fn set_password(pool: &Pool, account: AccountId, hash: &str, kept: Option<SessionId>) -> Result<(), Error> {
     let mut tx = super::AccountTx::begin(pool, account).await?;
-    let updated = sqlx::query!("update accounts set password_hash = $2 where id = $1", account.0, hash)
-        .execute(&mut *tx)
-        .await?;
+    let updated =
+        sqlx::query!("update accounts set password_hash = $2 where id = $1", account.0, hash).execute(&mut *tx).await?;
     found(updated.rows_affected())?;
     sqlx::query!(
         "delete from sessions where account_id = $1 and id is distinct from $2",
@@ -104,7 +103,8 @@ fn found(rows: u64) -> Result<(), Error> {
 pub async fn count_attempt(pool: &Pool, keys: &[([u8; 32], u16)]) -> Result<u32, Error> {
     let (hashes, free): (Vec<Vec<u8>>, Vec<i32>) =
         keys.iter().map(|(key, free)| (key.to_vec(), i32::from(*free))).unzip();
-    let wait = sqlx::query_scalar!(r#"select login_attempt($1, $2) as "wait!""#, &hashes, &free).fetch_one(pool).await?;
+    let wait =
+        sqlx::query_scalar!(r#"select login_attempt($1, $2) as "wait!""#, &hashes, &free).fetch_one(pool).await?;
     Ok(u32::try_from(wait).unwrap_or(0))
 }
 

@@ -95,10 +95,9 @@ pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<Wr
     )
     .execute(&mut **tx)
     .await?;
-    let row =
-        sqlx::query!("select id, revision from chatbots where tenant_id = $1 and name = $2", tx.tenant().0, name)
-            .fetch_one(&mut **tx)
-            .await?;
+    let row = sqlx::query!("select id, revision from chatbots where tenant_id = $1 and name = $2", tx.tenant().0, name)
+        .fetch_one(&mut **tx)
+        .await?;
     let written = Written { id: row.id, revision: row.revision, changed: changed.rows_affected() == 1 };
     if !written.changed {
         return Ok(written);

@@ -48,7 +48,8 @@ pub(crate) async fn get_oidc_login(
         return Err(Problem::new(ProblemKind::InvalidField, "`return_to` must be a path of this server, such as /"));
     }
     let (url, journey) = provider(&access)?.depart(return_to).await?;
-    Ok((StatusCode::SEE_OTHER, [(LOCATION, header(&url)?), (SET_COOKIE, access.journey_cookie(&journey))]).into_response())
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, header(&url)?), (SET_COOKIE, access.journey_cookie(&journey))])
+        .into_response())
 }
 
 /// What the identity provider sends people back with.

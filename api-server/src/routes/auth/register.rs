@@ -87,8 +87,7 @@ pub(crate) async fn create_account(
         }
     };
     let hash = access.passwords.hash(&password).await?;
-    let account =
-        NewAccount { id: AccountId::new(), email, name, password_hash: Some(&hash), oidc: None };
+    let account = NewAccount { id: AccountId::new(), email, name, password_hash: Some(&hash), oidc: None };
     let request_id = request_id.to_string();
     match invited {
         Some(invited) => join(&access.pool, &invited, &account, &request_id).await?,
@@ -98,9 +97,8 @@ pub(crate) async fn create_account(
             found(plane.as_ref(), request.tenant.as_deref(), display_name, &account, &request_id).await?;
         }
     }
-    let response = SignIn { access: &access, wish: request.session, headers: &headers, tenant: None }
-        .begin(account.id)
-        .await?;
+    let response =
+        SignIn { access: &access, wish: request.session, headers: &headers, tenant: None }.begin(account.id).await?;
     Ok((StatusCode::CREATED, response).into_response())
 }
 
@@ -149,7 +147,10 @@ async fn invitation(
     let invited = members::invited(pool, &secret::digest(secret.expose_secret())).await?;
     let invited = invited.filter(|invited| invited.email.eq_ignore_ascii_case(email));
     invited.ok_or_else(|| {
-        Problem::new(ProblemKind::InvitationNotFound, "it may have expired, been answered, or be for another e-mail; ask for a new one")
+        Problem::new(
+            ProblemKind::InvitationNotFound,
+            "it may have expired, been answered, or be for another e-mail; ask for a new one",
+        )
     })
 }
 
