@@ -22,6 +22,10 @@ use utoipa::ToSchema;
 
 use crate::middleware::RequestId;
 
+mod shape;
+
+pub(crate) use shape::{OpenAiProblem, Shape};
+
 /// The media type of a problem.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -64,7 +68,9 @@ problem_kinds! {
     ConversationNotFound = "conversation_not_found", NOT_FOUND, "There is no such conversation with this chatbot";
     DocumentNotFound = "document_not_found", NOT_FOUND, "There is no such document";
     RunNotFound = "run_not_found", NOT_FOUND, "There is no such run";
+    OriginRefused = "origin_refused", FORBIDDEN, "Pages in a browser may not call this route";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
+    NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The header `Accept` leaves out what the route answers with";
     ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
     KnowledgeSourceSuspended = "knowledge_source_suspended", CONFLICT, "The knowledge source is suspended";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request is too large";
@@ -91,6 +97,7 @@ impl ProblemKind {
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::RouteNotFound,
+            StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
@@ -131,6 +138,11 @@ impl Problem {
     pub(crate) fn internal(source: impl Error + Send + Sync + 'static) -> Self {
         Self::new(ProblemKind::Internal, "try again; if it happens again, look for the request id in the server's log")
             .because(source)
+    }
+
+    /// What happened and what to do, in one sentence.
+    pub(crate) fn sentence(&self) -> String {
+        format!("{}: {}", self.kind.title(), self.detail)
     }
 
     /// As a client reads it.
@@ -199,8 +211,12 @@ pub(crate) struct ProblemBody {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
-        let store::Error::NotFound { what } = error else {
-            return Self::internal(error);
+        let what = match error {
+            store::Error::NotFound { what } => what,
+            store::Error::Nul { .. } => {
+                return Self::new(ProblemKind::InvalidField, "no text of a request may hold NUL").because(error);
+            }
+            _ => return Self::internal(error),
         };
         let kind = match what {
             "chatbot" => ProblemKind::ChatbotNotFound,

@@ -10,7 +10,9 @@ mod chatbots;
 mod docs;
 mod documents;
 mod health;
+mod mcp;
 mod metrics;
+mod openai;
 mod page;
 mod runs;
 mod table;
@@ -32,6 +34,11 @@ pub(crate) fn table() -> Table {
         .route(Public, routes!(health::get_readiness))               // GET    /readyz
         .route(Public, routes!(metrics::get_metrics))                // GET    /metrics
         .route(Admin,  routes!(chat::create_reply))                  // POST   /conversation/chat
+        .route(Admin,  routes!(openai::create_completion)            // POST   /v1/chat/completions
+            .layer(DefaultBodyLimit::max(openai::MAX_BODY_BYTES)))
+        .route(Admin,  routes!(openai::list_models))                 // GET    /v1/models
+        .route(Admin,  routes!(openai::get_model))                   // GET    /v1/models/{model}
+        .route(Admin,  routes!(mcp::call_mcp))                       // POST   /mcp/{chatbot}
         .route(Admin,  routes!(chatbots::list_chatbots))             // GET    /chatbots
         .route(Admin,  routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
         .route(Admin,  routes!(documents::upload::create_documents)  // POST   /document/ingest

@@ -10,7 +10,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::problem::{ProblemBody, ProblemKind};
+use crate::problem::{OpenAiProblem, ProblemBody, ProblemKind};
 use crate::state::AppState;
 
 /// Name of the security scheme.
@@ -22,7 +22,8 @@ Chatbots that answer from documents, with citations.
 Every route but the health checks and the metrics wants the installation's admin token as `Authorization: Bearer …`. \
 An installation with several tenants wants the tenant's name in the header `X-DocBrain-Tenant`.
 
-Every refusal is a problem (RFC 9457, `application/problem+json`) whose `code` is one of:
+Every refusal is a problem (RFC 9457, `application/problem+json`; below `/v1/` in the form of the OpenAI API) whose \
+`code` is one of:
 
 ";
 
@@ -36,9 +37,11 @@ pub(super) fn frame() -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(
         info(title = "DocBrain API", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-        components(schemas(ProblemBody, ProblemKind)),
+        components(schemas(OpenAiProblem, ProblemBody, ProblemKind)),
         tags(
             (name = "conversations", description = "Questions and cited answers"),
+            (name = "openai", description = "For clients of the OpenAI API: a chatbot is a model"),
+            (name = "mcp", description = "For clients of the Model Context Protocol: a chatbot is a server"),
             (name = "chatbots", description = "Chatbots of a tenant"),
             (name = "documents", description = "What a chatbot knows"),
             (name = "runs", description = "Ingestion as it happens"),

@@ -34,6 +34,12 @@ fn operations() -> Vec<Operation> {
     found
 }
 
+/// A path with its parameters filled in.
+fn filled(path: &str, id: &str) -> String {
+    let fill = |part: &str| if part.starts_with('{') { id.to_owned() } else { part.to_owned() };
+    path.split('/').map(fill).collect::<Vec<_>>().join("/")
+}
+
 #[test]
 fn the_public_operations_are_known_by_name() {
     let mut public: Vec<String> =
@@ -46,7 +52,7 @@ fn the_public_operations_are_known_by_name() {
 async fn without_the_token_every_guarded_operation_is_refused(owner: PgPool) {
     let world = World::new(owner).await;
     for operation in operations().into_iter().filter(|operation| operation.guarded) {
-        let path = operation.path.replace("{id}", "01980000-0000-7000-8000-000000000000");
+        let path = filled(&operation.path, "01980000-0000-7000-8000-000000000000");
         let wrong = format!("Bearer {TOKEN}x");
         let basic = format!("Basic {TOKEN}");
         for shown in [None, Some(wrong.as_str()), Some(TOKEN), Some(basic.as_str()), Some("Bearer ")] {
@@ -56,7 +62,8 @@ async fn without_the_token_every_guarded_operation_is_refused(owner: PgPool) {
                 request = request.header("authorization", shown);
             }
             let reply = world.send(request.body(Body::empty()).unwrap()).await;
-            reply.problem(401, "unauthorized");
+            assert_eq!(reply.status, 401, "{}", reply.text());
+            assert!(reply.text().contains("\"unauthorized\""), "{}", reply.text());
             assert_eq!(reply.headers["www-authenticate"], "Bearer", "{}", operation.id);
         }
     }
@@ -78,7 +85,7 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
 
     for operation in operations().into_iter().filter(|operation| operation.guarded) {
         let request = Request::builder().method(&operation.method).admin("rival");
-        let at = |id: &str| operation.path.replace("{id}", id);
+        let at = |id: &str| filled(&operation.path, id);
         let empty =
             |request: axum::http::request::Builder, path: String| request.uri(path).body(Body::empty()).unwrap();
         let (request, refusal) = match operation.id.as_str() {
@@ -93,13 +100,26 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
             "list_documents" => (empty(request, at(&helper)), Some("chatbot_not_found")),
             "delete_document" => (empty(request, at(&document.to_string())), Some("document_not_found")),
             "get_run" | "follow_run" => (empty(request, at(&run.to_string())), Some("run_not_found")),
-            "list_chatbots" => (empty(request, operation.path.clone()), None),
+            "create_completion" => {
+                let body = json!({"model": helper, "messages": [{"role": "user", "content": "What is the secret?"}]});
+                (request.uri(&operation.path).json(&body), Some("chatbot_not_found"))
+            }
+            "get_model" => (empty(request, at(&helper)), Some("chatbot_not_found")),
+            "call_mcp" => {
+                let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+                let request = request.header("accept", "application/json, text/event-stream");
+                (request.uri(at(&helper)).json(&body), Some("chatbot_not_found"))
+            }
+            "list_chatbots" | "list_models" => (empty(request, operation.path.clone()), None),
             other => panic!("say here how {other} is called as the wrong tenant"),
         };
         let reply = world.send(request).await;
         match refusal {
-            Some(code) => drop(reply.problem(404, code)),
-            None => assert_eq!(names(&reply.json(200)), ["guide"]),
+            Some(code) => {
+                assert_eq!(reply.status, 404, "{}", reply.text());
+                assert!(reply.text().contains(&format!("\"code\":\"{code}\"")), "{}", reply.text());
+            }
+            None => assert!(reply.text().contains("\"guide\"") && reply.status == 200, "{}", reply.text()),
         }
         assert!(!reply.text().contains("acme"), "{}", reply.text());
     }

@@ -25,6 +25,7 @@ use docbrain_crds::{Chunking, manifest};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sqlx::ConnectOptions;
+use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
@@ -90,6 +91,7 @@ pub(crate) struct World {
     pub(crate) api: Pool,
     pub(crate) acme: TenantId,
     pub(crate) rival: TenantId,
+    state: AppState,
     app: Router,
 }
 
@@ -111,8 +113,17 @@ impl World {
             provisioner.apply(&resource).await.unwrap();
         }
         let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
-        let app = docbrain_api::router(AppState::new(api.clone(), embedder(), chat, TOKEN.into()));
-        Self { owner, api, acme, rival, app }
+        let state = AppState::new(api.clone(), embedder(), chat, TOKEN.into());
+        let app = docbrain_api::router(state.clone());
+        Self { owner, api, acme, rival, state, app }
+    }
+
+    /// The API on a socket, for clients that are programs of their own; its URL.
+    pub(crate) async fn serve(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(docbrain_api::serve(listener, self.state.clone(), std::future::pending()));
+        format!("http://{address}")
     }
 
     pub(crate) async fn begin(&self, tenant: TenantId) -> TenantTx {

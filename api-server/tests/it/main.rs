@@ -3,8 +3,12 @@
 
 mod access;
 mod chat;
+mod clients;
 mod documents;
+mod fuzz;
 mod harness;
+mod mcp;
+mod openai;
 mod openapi;
 mod operation;
 mod page;
