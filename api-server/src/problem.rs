@@ -70,7 +70,6 @@ problem_kinds! {
     RunNotFound = "run_not_found", NOT_FOUND, "There is no such run";
     OriginRefused = "origin_refused", FORBIDDEN, "Pages in a browser may not call this route";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
-    NotAcceptable = "not_acceptable", NOT_ACCEPTABLE, "The header `Accept` leaves out what the route answers with";
     ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
     KnowledgeSourceSuspended = "knowledge_source_suspended", CONFLICT, "The knowledge source is suspended";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request is too large";
@@ -97,7 +96,6 @@ impl ProblemKind {
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::RouteNotFound,
-            StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,

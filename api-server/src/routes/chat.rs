@@ -39,7 +39,7 @@ const HISTORY: u32 = 10;
     ]))),
     responses((status = 200, description = "The answer", content(
         (ChatReply = "application/json"),
-        (String = "text/event-stream", example = "event: delta\ndata: {\"text\":\"Call \"}\n\nevent: done\ndata: {\"answer\":\"Call EXPIRE. [1]\"}\n\n")
+        (sse::EventBody = "text/event-stream", example = "event: delta\ndata: {\"text\":\"Call \"}\n\nevent: done\ndata: {\"answer\":\"Call EXPIRE. [1]\"}\n\n")
     )))
 )]
 pub(crate) async fn create_reply(

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRef, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{Response as HttpResponse, StatusCode};
+use axum::extract::{FromRef, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use docbrain_core::store::Pool;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -17,33 +18,31 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 use super::chat::asked;
 use crate::access::AdminTenant;
-use crate::extract::Path;
+use crate::extract::{Json, Path};
 use crate::middleware::{RequestId, WrittenOut};
 use crate::problem::{Problem, ProblemKind};
 use crate::state::AppState;
 
+mod message;
 mod tools;
 
+use message::{Message, Reply};
 use tools::Tools;
-
-/// Largest message in bytes.
-const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Talk to a chatbot in the Model Context Protocol
 ///
-/// The streamable HTTP transport, without sessions: each message of JSON-RPC is answered in its own response. The tools
-/// are `search` and `ask`; both only read. `Accept` must name `application/json` and `text/event-stream`. What the protocol
-/// refuses has an error of JSON-RPC as its body; what this API refuses, a problem.
+/// The streamable HTTP transport, without sessions: each message is answered in its own response. The tools are `search`
+/// and `ask`; both only read. What the protocol refuses has a message of JSON-RPC as its body; what this API refuses, a
+/// problem.
 #[utoipa::path(
     post, path = "/mcp/{chatbot}", tag = "mcp", params(("chatbot" = String, Path, description = "Name or id of the chatbot")),
-    request_body(content = Value, description = "A message of JSON-RPC 2.0", example = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})),
-    extensions(("x-problems" = json!(["chatbot_not_found", "chatbot_suspended", "origin_refused", "not_acceptable"]))),
+    request_body = Message,
+    extensions(("x-problems" = json!(["chatbot_not_found", "chatbot_suspended", "origin_refused"]))),
     responses(
-        (status = 200, description = "The answer", content((Value = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The answer", body = Reply),
         (status = 202, description = "A notification was taken"),
-        (status = 400, description = "The protocol refuses the message", body = Value),
-        (status = 404, description = "The protocol knows no such method", body = Value),
-        (status = 422, description = "The body is no message of JSON-RPC", body = Value),
+        (status = 400, description = "The protocol refuses the message", body = Reply),
+        (status = 404, description = "The protocol has no such method", body = Reply),
     )
 )]
 pub(crate) async fn call_mcp(
@@ -51,23 +50,26 @@ pub(crate) async fn call_mcp(
     AdminTenant { tenant }: AdminTenant,
     Path(chatbot): Path<String>,
     request_id: RequestId,
-    request: Request,
+    mut parts: Parts,
+    Json(message): Json<Message>,
 ) -> Result<Response, Problem> {
     let bot = asked::open(&Pool::from_ref(&state), tenant, &chatbot).await?;
     let tools = Tools { state, tenant, bot, request_id };
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
-        .with_max_request_body_bytes(MAX_MESSAGE_BYTES)
         .disable_allowed_hosts()
         .enforce_origin_validation();
     let sessions = Arc::new(NeverSessionManager::default());
-    let answered = StreamableHttpService::new(move || Ok(tools.clone()), sessions, config).handle(request).await;
-    told(answered.map(Body::new))
+    let service = StreamableHttpService::new(move || Ok(tools.clone()), sessions, config);
+    // The answer is JSON, whatever a client hopes for.
+    parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    let body = serde_json::to_vec(&message).expect("a message is JSON");
+    told(service.handle(Request::from_parts(parts, Body::from(body))).await.map(Body::new))
 }
 
 /// A response of the protocol as one of this API. A refusal that is a message of JSON-RPC stays one.
-fn told(response: HttpResponse<Body>) -> Result<Response, Problem> {
+fn told(response: Response) -> Result<Response, Problem> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
@@ -75,12 +77,11 @@ fn told(response: HttpResponse<Body>) -> Result<Response, Problem> {
     if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
         return Ok((axum::Extension(WrittenOut), response).into_response());
     }
-    let detail = match status {
-        StatusCode::FORBIDDEN => return Err(Problem::new(ProblemKind::OriginRefused, "send no header `Origin`")),
-        StatusCode::NOT_ACCEPTABLE => "`Accept` must name `application/json` and `text/event-stream`",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "`Content-Type` must be `application/json`",
-        StatusCode::PAYLOAD_TOO_LARGE => "send a smaller message",
-        _ => "the message, or the header `MCP-Protocol-Version`, is not of the protocol",
-    };
-    Err(Problem::new(ProblemKind::of_status(status), detail))
+    Err(match status {
+        StatusCode::FORBIDDEN => Problem::new(ProblemKind::OriginRefused, "send no header `Origin`"),
+        StatusCode::BAD_REQUEST => {
+            Problem::new(ProblemKind::BadRequest, "the header `MCP-Protocol-Version` names no version that is known")
+        }
+        _ => Problem::new(ProblemKind::InvalidField, "the body is no message of the protocol"),
+    })
 }

@@ -43,7 +43,7 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
     ]))),
     responses((status = 200, description = "The answer", content(
         (ChatCompletion = "application/json"),
-        (String = "text/event-stream", example = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Call \"}}]}\n\ndata: [DONE]\n\n")
+        (sse::EventBody = "text/event-stream", example = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Call \"}}]}\n\ndata: [DONE]\n\n")
     )))
 )]
 pub(crate) async fn create_completion(

@@ -7,7 +7,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Type};
+use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema, Type};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::docs;
@@ -26,19 +26,29 @@ pub(crate) enum Caller {
 
 /// Routes by caller.
 pub(crate) struct Table {
+    /// Schemas by name: of two with one name the OpenAPI document would keep one.
+    schemas: BTreeMap<String, RefOr<Schema>>,
     public: OpenApiRouter<AppState>,
     admin: OpenApiRouter<AppState>,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { public: OpenApiRouter::with_openapi(docs::frame()), admin: OpenApiRouter::default() }
+        Self {
+            schemas: BTreeMap::new(),
+            public: OpenApiRouter::with_openapi(docs::frame()),
+            admin: OpenApiRouter::default(),
+        }
     }
 
     /// Adds a route that stands in the OpenAPI document.
     pub(crate) fn route(mut self, caller: Caller, (schemas, mut paths, methods): UtoipaMethodRouter<AppState>) -> Self {
         for (path, item) in &mut paths.paths {
             operations(item).for_each(|operation| describe(operation, caller, Shape::of(path)));
+        }
+        for (name, schema) in &schemas {
+            let known = self.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert!(known == schema, "two schemas are called {name}: give one another name by `#[schema(as = …)]`");
         }
         let routes = (schemas, paths, methods);
         match caller {
@@ -56,7 +66,7 @@ impl Table {
 
     pub(crate) fn into_router(self, state: &AppState) -> Router<AppState> {
         let guard = from_fn_with_state(state.clone(), access::require_admin);
-        let Self { public, admin } = self;
+        let Self { public, admin, .. } = self;
         let (routes, openapi) = public.merge(admin.route_layer(guard)).split_for_parts();
         routes.merge(docs::pages(openapi))
     }

@@ -4,37 +4,34 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use crate::harness::TOKEN;
+use crate::harness::{TOKEN, World};
 
 /// A program of the folder `DOCBRAIN_CLIENTS`, which `make test` sets.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("DOCBRAIN_CLIENTS") else {
-        skipped();
+        println!("SKIPPED: no real client was run, for DOCBRAIN_CLIENTS is not set; `make clients` installs them");
         return None;
     };
     Some(Path::new(&folder).join(name))
 }
 
-#[expect(clippy::print_stderr, reason = "a test that tests nothing says so")]
-fn skipped() {
-    eprintln!("SKIPPED: no real client was run, for DOCBRAIN_CLIENTS is not set; `make clients` installs them");
-}
-
-/// Runs a script of `tests/clients` as the admin of `acme` with the API at `url`.
-pub(crate) async fn run(script: &str, url: &str) {
+/// Runs a script of `tests/clients` as the admin of `acme`.
+pub(crate) async fn run(script: &str, world: &World) {
     let Some(python) = program("python") else { return };
     let mut command = Command::new(python);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script)).envs([
-        ("DOCBRAIN_URL", url),
+        ("DOCBRAIN_URL", world.serve().await.as_str()),
         ("DOCBRAIN_TOKEN", TOKEN),
         ("DOCBRAIN_TENANT", "acme"),
     ]);
-    succeed(command).await;
+    succeed(command, world).await;
 }
 
-/// Runs a program to its end, which must be a good one.
-pub(crate) async fn succeed(mut command: Command) {
+/// Runs a program to its end, which must be a good one; then the API is served no longer.
+pub(crate) async fn succeed(mut command: Command, world: &World) {
     let output = command.kill_on_drop(true).output().await.unwrap();
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}\n{said}\n{complained}");
+    println!("{said}");
+    assert!(output.status.success(), "{command:?}\n{complained}");
+    world.api.close().await;
 }

@@ -2,21 +2,34 @@
 
 use std::path::Path;
 
+use docbrain_core::provision::Provisioner;
 use docbrain_core::store::runs;
+use docbrain_crds::manifest;
 use sqlx::PgPool;
 use tokio::process::Command;
 
 use crate::clients::{program, succeed};
 use crate::harness::{TOKEN, World};
 
-/// Requests are drawn from this number, so that a failure comes again.
-const SEED: &str = "4";
+/// Requests are drawn from the seed, so that a failure comes again. `DOCBRAIN_FUZZ` has other options (`make fuzz`).
+const OPTIONS: &str = "--seed 4 --max-examples 15";
+
+/// What the examples of the document name.
+const DEMO: &str = "
+apiVersion: docbrain.dev/v1alpha1
+kind: Chatbot
+metadata: {name: demo, namespace: acme}
+spec: {displayName: Demo, knowledgeSources: [{name: docs}]}
+";
 
 async fn fuzz(owner: PgPool, caller: &[&str]) {
     if program("schemathesis").is_none() {
         return;
     }
     let world = World::new(owner).await;
+    for resource in manifest::read(DEMO).unwrap() {
+        Provisioner::new(world.owner.clone(), "unused".into()).apply(&resource).await.unwrap();
+    }
     let document =
         world.index(world.acme, "docs", "guide/expire.md", &["The EXPIRE command sets a timeout on a key."]).await;
     let source = world.source(world.acme, "docs").await;
@@ -25,14 +38,14 @@ async fn fuzz(owner: PgPool, caller: &[&str]) {
     // Whoever follows a run that has ended is done.
     runs::fail(&mut tx, run, "there is nothing to do").await.unwrap();
     tx.commit().await.unwrap();
-    let known = format!("helper\npair\nasleep\nguide\ndocs\nclosed\n{document}\n{run}");
+    let options = std::env::var("DOCBRAIN_FUZZ").unwrap_or_else(|_| OPTIONS.to_owned());
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/fuzz.sh"));
     command
-        .env("DOCBRAIN_KNOWN", known)
+        .env("DOCBRAIN_KNOWN", format!("demo pair asleep guide docs closed {document} {run}"))
         .arg(world.serve().await)
-        .args(["--seed", SEED, "--max-examples", "20"])
+        .args(options.split_whitespace())
         .args(caller);
-    succeed(command).await;
+    succeed(command, &world).await;
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

@@ -30,7 +30,7 @@ fn post(path: &str) -> Builder {
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn the_official_client_connects_and_calls_both_tools(owner: PgPool) {
     let world = world(owner).await;
-    clients::run("mcp_client.py", &world.serve().await).await;
+    clients::run("mcp_client.py", &world).await;
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
@@ -49,12 +49,14 @@ async fn pages_and_strange_requests_are_refused(owner: PgPool) {
     let world = world(owner).await;
     let page = post("/mcp/helper").header("host", "docs.example").header("origin", "https://docs.example");
     world.send(page.json(&list_tools())).await.problem(403, "origin_refused");
-    let deaf = Request::post("/mcp/helper").admin("acme").header("host", "docs.example");
-    world.send(deaf.json(&list_tools())).await.problem(406, "not_acceptable");
+    let anything = Request::post("/mcp/helper").admin("acme").header("host", "docs.example").header("accept", "*/*");
+    world.send(anything.json(&list_tools())).await.json(200);
     let host = || post("/mcp/helper").header("host", "docs.example");
     let text = host().header("content-type", "text/plain").body(Body::from("{}")).unwrap();
     world.send(text).await.problem(415, "unsupported_media_type");
     world.send(host().json(&json!("x".repeat(70_000)))).await.problem(413, "body_too_large");
+    world.send(host().json(&json!({"method": "tools/list"}))).await.problem(422, "invalid_field");
+    world.send(host().header("mcp-protocol-version", "1").json(&list_tools())).await.problem(400, "bad_request");
     world.get("/mcp/helper").await.problem(405, "method_not_allowed");
     let unknown = world.send(host().json(&json!({"jsonrpc": "2.0", "id": 1, "method": "no/such"}))).await;
     assert!(unknown.text().contains("-32601"), "{}", unknown.text());

@@ -23,7 +23,7 @@ async fn world(owner: PgPool) -> World {
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn the_official_client_lists_asks_and_raises(owner: PgPool) {
     let world = world(owner).await;
-    clients::run("openai_client.py", &world.serve().await).await;
+    clients::run("openai_client.py", &world).await;
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

@@ -13,6 +13,7 @@ use crate::routes::chat::wire::{ChatReply, CitationBody};
 
 /// What an answer and each of its chunks begin with.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = openai::Header)]
 pub(super) struct Header {
     /// Names the conversation that was kept.
     #[schema(example = "chatcmpl-0198f1de-7c1b-7c3e-9f0a-3b0d4a1c2e5f")]
@@ -32,6 +33,7 @@ impl Header {
 
 /// An answer.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::ChatCompletion)]
 pub(crate) struct ChatCompletion {
     #[serde(flatten)]
     header: Header,
@@ -45,6 +47,7 @@ pub(crate) struct ChatCompletion {
 
 /// The answer of a completion.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Choice)]
 struct Choice {
     /// Always 0.
     index: u32,
@@ -56,6 +59,7 @@ struct Choice {
 
 /// The chatbot's message.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Answer)]
 struct Answer {
     /// `assistant`.
     role: &'static str,
@@ -70,6 +74,7 @@ struct Answer {
 /// Tokens that the chat model counted; zero without one.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "they are OpenAI's names")]
+#[schema(as = openai::TokenCount)]
 pub(super) struct TokenCount {
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -78,6 +83,7 @@ pub(super) struct TokenCount {
 
 /// What OpenAI's answers have no word for.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Outcome)]
 pub(super) struct Outcome {
     /// Whether the documents hold an answer.
     answerable: bool,
@@ -92,6 +98,7 @@ pub(super) struct Outcome {
 
 /// A place of the text that cites.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Annotation)]
 pub(super) struct Annotation {
     /// `url_citation`.
     r#type: &'static str,
@@ -100,6 +107,7 @@ pub(super) struct Annotation {
 
 /// What is cited there.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::UrlCitation)]
 struct UrlCitation {
     /// First character of the `[1]` in the text.
     start_index: usize,
@@ -186,6 +194,7 @@ impl From<&ChatReply> for Outcome {
 
 /// The chatbots of a tenant as models.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::ModelList)]
 pub(crate) struct ModelList {
     /// `list`.
     object: &'static str,
@@ -201,6 +210,7 @@ impl ModelList {
 
 /// A chatbot as a model.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = openai::Model)]
 pub(crate) struct Model {
     /// Name of the chatbot.
     #[schema(example = "demo")]

@@ -9,6 +9,7 @@ use crate::problem::{Problem, ProblemKind};
 /// A question as an OpenAI client asks it. Other members of OpenAI's request may be there, and are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"model": "demo", "messages": [{"role": "user", "content": "How do I expire a key after ten seconds?"}]}))]
+#[schema(as = openai::CompletionRequest)]
 pub(crate) struct CompletionRequest {
     /// Name or id of the chatbot.
     pub(super) model: String,
@@ -25,6 +26,7 @@ pub(crate) struct CompletionRequest {
 
 /// What a stream tells besides the answer.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = openai::StreamOptions)]
 struct StreamOptions {
     /// `true`: a last chunk without choices holds the usage.
     include_usage: Option<bool>,
@@ -32,6 +34,7 @@ struct StreamOptions {
 
 /// A message.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = openai::Message)]
 struct Message {
     role: Author,
     /// Its text; null where a tool was called.
@@ -41,6 +44,7 @@ struct Message {
 /// Who wrote a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = openai::Author)]
 enum Author {
     Developer,
     System,
@@ -53,6 +57,7 @@ enum Author {
 /// A text, or its parts.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = openai::Content)]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -60,6 +65,7 @@ enum Content {
 
 /// A part of a message. Of a question only texts are read.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = openai::Part)]
 struct Part {
     /// `text`, or what is not read.
     #[schema(example = "text")]
