@@ -115,6 +115,12 @@ pub(crate) struct TenantAccess {
 }
 
 impl TenantAccess {
+    /// Whoever runs the installation, in its own process.
+    pub(crate) fn of_installation(tenant: TenantId, request_id: String) -> Self {
+        let actor = Actor { kind: ActorKind::Installation, name: "command line".to_owned(), ip: None, request_id };
+        Self { tenant, actor: Some(actor), visitor: None }
+    }
+
     /// Who changes something. Visitors reach no route that does.
     pub(crate) fn actor(&self) -> Result<&Actor, Problem> {
         self.actor.as_ref().ok_or_else(forbidden)

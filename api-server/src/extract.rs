@@ -26,6 +26,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // Names are looked up in Postgres, which stores no NUL.
+        if parts.uri.path().contains("%00") {
+            return Err(Problem::new(ProblemKind::RouteNotFound, "no path of a route holds NUL"));
+        }
         let axum::extract::Path(path) = axum::extract::Path::from_request_parts(parts, state).await?;
         Ok(Self(path))
     }
@@ -53,7 +57,12 @@ impl From<JsonRejection> for Problem {
 
 impl From<PathRejection> for Problem {
     fn from(rejection: PathRejection) -> Self {
-        Self::new(ProblemKind::of_status(rejection.status()), rejection.body_text())
+        match rejection {
+            PathRejection::FailedToDeserializePathParams(_) => {
+                Self::new(ProblemKind::RouteNotFound, rejection.body_text())
+            }
+            _ => Self::internal(rejection),
+        }
     }
 }
 

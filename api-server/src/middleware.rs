@@ -16,7 +16,7 @@ use docbrain_core::telemetry::metrics;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
-use crate::problem::{MEDIA_TYPE, Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, Shape};
 
 /// Largest body of a request, in bytes, where a route does not say otherwise.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -68,7 +68,9 @@ async fn observe(mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
 
-    let mut response = written_out(next.run(request).await, &request_id);
+    let shape = Shape::of(request.uri().path());
+
+    let mut response = written_out(next.run(request).await, shape, &request_id);
     response.headers_mut().insert(REQUEST_ID, request_id.0.clone());
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
@@ -93,18 +95,22 @@ fn name(method: &Method) -> &'static str {
     }
 }
 
+/// Marks a refusal whose body its handler has written, in the words of another protocol.
+#[derive(Clone, Copy)]
+pub(crate) struct WrittenOut;
+
 /// Gives every refusal a problem as its body, also the ones that axum makes itself.
-fn written_out(mut response: Response, request_id: &RequestId) -> Response {
-    if !response.status().is_client_error() && !response.status().is_server_error() {
+fn written_out(mut response: Response, shape: Shape, request_id: &RequestId) -> Response {
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    if !refused || response.extensions().get::<WrittenOut>().is_some() {
         return response;
     }
     let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| unexplained(response.status()));
     log_causes(&problem, request_id);
-    let body = serde_json::to_vec(&problem.body(request_id)).expect("a problem is JSON");
     *response.status_mut() = problem.kind.status();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(shape.media_type()));
     response.headers_mut().remove(CONTENT_LENGTH);
-    *response.body_mut() = Body::from(body);
+    *response.body_mut() = Body::from(shape.body(&problem, request_id));
     response
 }
 

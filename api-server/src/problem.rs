@@ -22,6 +22,10 @@ use utoipa::ToSchema;
 
 use crate::middleware::RequestId;
 
+mod shape;
+
+pub(crate) use shape::{OpenAiProblem, Shape};
+
 /// The media type of a problem.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -75,6 +79,7 @@ problem_kinds! {
     MemberNotFound = "member_not_found", NOT_FOUND, "There is no such member";
     InvitationNotFound = "invitation_not_found", NOT_FOUND, "There is no such invitation, or it has expired";
     ApiTokenNotFound = "api_token_not_found", NOT_FOUND, "There is no such API token";
+    OriginRefused = "origin_refused", FORBIDDEN, "Pages in a browser may not call this route";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
     EmailTaken = "email_taken", CONFLICT, "There is an account with this e-mail already";
     TenantNameTaken = "tenant_name_taken", CONFLICT, "There is a tenant of this name already";
@@ -162,6 +167,11 @@ impl Problem {
             .because(source)
     }
 
+    /// What happened and what to do, in one sentence.
+    pub(crate) fn sentence(&self) -> String {
+        format!("{}: {}", self.kind.title(), self.detail)
+    }
+
     /// As a client reads it.
     pub(crate) fn body(&self, request_id: &RequestId) -> ProblemBody {
         ProblemBody {
@@ -245,6 +255,10 @@ impl From<store::Error> for Problem {
                 );
             }
             error => return Self::internal(error),
+            store::Error::Nul { .. } => {
+                return Self::new(ProblemKind::InvalidField, "no text of a request may hold NUL").because(error);
+            }
+            _ => return Self::internal(error),
         };
         let kind = match what {
             "chatbot" => ProblemKind::ChatbotNotFound,

@@ -13,7 +13,9 @@ mod docs;
 mod documents;
 mod health;
 mod members;
+mod mcp;
 mod metrics;
+mod openai;
 mod page;
 mod runs;
 mod sources;
@@ -34,7 +36,7 @@ pub use docs::openapi;
 /// The table: a route cannot be in it without its caller. Routes without an operation in the OpenAPI document are pages.
 #[rustfmt::skip]
 pub(crate) fn table() -> Table {
-    use Caller::{Account, Admin, Editor, Public, Superuser, Viewer, Visitor};
+    use Caller::{Account, Admin, Client, Editor, Public, Superuser, Viewer, Visitor};
     Table::new()
         .page("/",         get(page::get_page))
         .page("/page.css", get(page::get_style))
@@ -67,6 +69,11 @@ pub(crate) fn table() -> Table {
         .route(Superuser, routes!(superuser::update_tenant))            // PATCH  /admin/tenants/{name}
         .route(Public,    routes!(widget::create_session))              // POST   /widget/session
         .route(Visitor,   routes!(chat::create_reply))                  // POST   /conversation/chat
+        .route(Client,    routes!(openai::create_completion)            // POST   /v1/chat/completions
+            .layer(DefaultBodyLimit::max(openai::MAX_BODY_BYTES)))
+        .route(Client,    routes!(openai::list_models))                 // GET    /v1/models
+        .route(Client,    routes!(openai::get_model))                   // GET    /v1/models/{model}
+        .route(Client,    routes!(mcp::call_mcp))                       // POST   /mcp/{chatbot}
         .route(Viewer,    routes!(chatbots::list_chatbots))             // GET    /chatbots
         .route(Editor,    routes!(chatbots::create_chatbot))            // POST   /chatbots
         .route(Viewer,    routes!(chatbots::get_chatbot))               // GET    /chatbots/{id}

@@ -8,9 +8,21 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::middleware::RequestId;
 use crate::problem::Problem;
+
+/// An event as the OpenAPI document describes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what axum writes")]
+pub(crate) struct EventBody {
+    /// What it is; left out where a protocol has one kind of event only.
+    #[schema(example = "done", nullable = false)]
+    event: Option<String>,
+    /// What it tells, as JSON.
+    data: String,
+}
 
 /// An event with a JSON body.
 pub(crate) fn event(name: &str, body: &impl Serialize) -> Event {

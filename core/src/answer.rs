@@ -31,6 +31,7 @@ mod sentinel;
 #[cfg(test)]
 mod tests;
 
+pub use self::citations::citation_places;
 pub use self::followup::search_text;
 pub use self::relevance::Relevance;
 

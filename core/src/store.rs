@@ -6,6 +6,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
@@ -82,7 +83,12 @@ pub enum Error {
     #[error("failed to query the database")]
     Database {
         /// What the driver said.
-        #[from]
+        source: sqlx::Error,
+    },
+    /// A text holds NUL, which Postgres does not store.
+    #[error("a text holds NUL")]
+    Nul {
+        /// What the driver said.
         source: sqlx::Error,
     },
     /// A row does not read as it was written.
@@ -93,6 +99,15 @@ pub enum Error {
         /// What the reader said.
         source: serde_json::Error,
     },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(source: sqlx::Error) -> Self {
+        // Of a text and of JSON: https://www.postgresql.org/docs/18/errcodes-appendix.html
+        let code = source.as_database_error().and_then(DatabaseError::code);
+        let is_nul = matches!(code.as_deref(), Some("22021" | "22P05"));
+        if is_nul { Self::Nul { source } } else { Self::Database { source } }
+    }
 }
 
 /// Opens a pool. `connections` bounds it; a connection is awaited for at most ten seconds.

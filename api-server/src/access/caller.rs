@@ -19,6 +19,8 @@ pub(crate) enum Caller {
     Public,
     /// A visitor with a session, and whoever may ask the tenant's chatbots.
     Visitor,
+    /// Whoever may ask the tenant's chatbots, but no visitor.
+    Client,
     /// Whoever may see what the tenant has.
     Viewer,
     /// Whoever may change the tenant's chatbots and documents.
@@ -37,6 +39,7 @@ impl Caller {
         match self {
             Self::Public => "public",
             Self::Visitor => "visitor",
+            Self::Client => "client",
             Self::Viewer => "viewer",
             Self::Editor => "editor",
             Self::Admin => "admin",
@@ -48,7 +51,7 @@ impl Caller {
     /// What it needs within a tenant, if it acts for one.
     pub(crate) fn right(self) -> Option<Right> {
         match self {
-            Self::Visitor => Some(Right::Chat),
+            Self::Visitor | Self::Client => Some(Right::Chat),
             Self::Viewer => Some(Right::Read),
             Self::Editor => Some(Right::Write),
             Self::Admin => Some(Right::Manage),
@@ -90,6 +93,9 @@ impl Guard {
     async fn admit(&self, parts: &mut Parts) -> Result<(), Problem> {
         let principal = self.access.principal(&parts.method, &parts.headers).await?;
         let facts = facts(parts);
+        if matches!((self.caller, &principal), (Caller::Client, Principal::Visitor { .. })) {
+            return Err(forbidden());
+        }
         if let Some(right) = self.caller.right() {
             let tenant = self.access.tenant_of(&principal, right, tenant_named(parts)?).await?;
             let actor = principal.actor(&facts);

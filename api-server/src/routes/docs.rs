@@ -11,7 +11,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::problem::{ProblemBody, ProblemKind};
+use crate::problem::{OpenAiProblem, ProblemBody, ProblemKind};
 use crate::state::AppState;
 
 mod spec;
@@ -28,7 +28,8 @@ browser's session, whose changes need the header `X-CSRF-Token` as well. Who bel
 `X-DocBrain-Tenant`. Each operation says in `x-caller` who may call it: `public`, `visitor`, `viewer`, `editor`, `admin`, \
 `account` or `superuser`.
 
-Every refusal is a problem (RFC 9457, `application/problem+json`) whose `code` is one of:
+Every refusal is a problem (RFC 9457, `application/problem+json`; below `/v1/` in the form of the OpenAI API) whose \
+`code` is one of:
 
 ";
 
@@ -42,10 +43,12 @@ pub(super) fn frame() -> OpenApi {
     #[derive(utoipa::OpenApi)]
     #[openapi(
         info(title = "DocBrain API", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-        components(schemas(ProblemBody, ProblemKind)),
+        components(schemas(OpenAiProblem, ProblemBody, ProblemKind)),
         tags(
             (name = "accounts", description = "Signing in, members, tokens"),
             (name = "conversations", description = "Questions and cited answers"),
+            (name = "openai", description = "For clients of the OpenAI API: a chatbot is a model"),
+            (name = "mcp", description = "For clients of the Model Context Protocol: a chatbot is a server"),
             (name = "chatbots", description = "Chatbots of a tenant"),
             (name = "sources", description = "Where documents come from"),
             (name = "documents", description = "What a chatbot knows"),

@@ -127,7 +127,7 @@ pub(crate) async fn get_run(
     get, path = "/runs/{id}/events", tag = "runs", params(("id" = Uuid, Path, description = "Id of the run")),
     extensions(("x-problems" = json!(["run_not_found"]))),
     responses((
-        status = 200, description = "The run's events", content_type = "text/event-stream", body = String,
+        status = 200, description = "The run's events", content_type = "text/event-stream", body = sse::EventBody,
         example = "event: progress\ndata: {\"state\":\"running\",\"documents_indexed\":3}\n\nevent: done\ndata: {\"state\":\"succeeded\",\"documents_indexed\":12}\n\n"
     ))
 )]

@@ -8,31 +8,43 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use serde_json::json;
 use utoipa::openapi::extensions::ExtensionsBuilder;
-use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, Required, ResponseBuilder, Type};
+use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema, Type};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::docs;
 use crate::access::caller::{self, Guard};
 use crate::access::{AccessControl, Caller, TENANT_HEADER};
-use crate::problem::{MEDIA_TYPE, ProblemKind};
+use crate::problem::{ProblemKind, Shape};
 use crate::state::AppState;
 
 /// Routes by caller.
 pub(crate) struct Table {
+    /// Schemas by name: of two with one name the OpenAPI document would keep one.
+    schemas: BTreeMap<String, RefOr<Schema>>,
     pages: OpenApiRouter<AppState>,
     by_caller: BTreeMap<Caller, OpenApiRouter<AppState>>,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { pages: OpenApiRouter::with_openapi(docs::frame()), by_caller: BTreeMap::new() }
+        Self {
+            schemas: BTreeMap::new(),
+            pages: OpenApiRouter::with_openapi(docs::frame()),
+            by_caller: BTreeMap::new(),
+        }
     }
 
     /// Adds a route that stands in the OpenAPI document.
     pub(crate) fn route(mut self, caller: Caller, (schemas, mut paths, methods): UtoipaMethodRouter<AppState>) -> Self {
-        paths.paths.values_mut().flat_map(operations).for_each(|operation| describe(operation, caller));
+        for (path, item) in &mut paths.paths {
+            operations(item).for_each(|operation| describe(operation, caller, Shape::of(path)));
+        }
+        for (name, schema) in &schemas {
+            let known = self.schemas.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert!(known == schema, "two schemas are called {name}: give one another name by `#[schema(as = …)]`");
+        }
         let group = self.by_caller.remove(&caller).unwrap_or_default();
         self.by_caller.insert(caller, group.routes((schemas, paths, methods)));
         self
@@ -66,8 +78,9 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
 }
 
-/// Says who may call an operation, and writes out its problems: a handler lists the codes of its own as `x-problems`.
-fn describe(operation: &mut Operation, caller: Caller) {
+/// Says who may call an operation, and writes out its problems: a handler lists the codes of its own as `x-problems`;
+/// those of reading a request follow from what the operation reads.
+fn describe(operation: &mut Operation, caller: Caller, shape: Shape) {
     let listed =
         operation.extensions.as_mut().and_then(|extensions| extensions.remove("x-problems")).unwrap_or_default();
     let codes: Vec<String> = serde_json::from_value(listed).unwrap_or_default();
@@ -75,6 +88,7 @@ fn describe(operation: &mut Operation, caller: Caller) {
         codes.iter().map(|code| ProblemKind::named(code).expect("`x-problems` lists codes of problems")).collect();
     let extensions = operation.extensions.get_or_insert_default();
     extensions.merge(ExtensionsBuilder::new().add("x-caller", json!(caller.word())).build());
+    kinds.extend(problems_of_reading(operation));
     if caller != Caller::Public {
         kinds.extend([
             ProblemKind::Unauthorized,
@@ -97,16 +111,47 @@ fn describe(operation: &mut Operation, caller: Caller) {
             .build();
         operation.parameters.get_or_insert_default().push(tenant.into());
     }
-    kinds.sort_by_key(|kind| kind.code());
-    kinds.dedup();
     let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
     for kind in kinds {
-        by_status.entry(kind.status().as_u16()).or_default().push(kind);
+        let kinds = by_status.entry(kind.status().as_u16()).or_default();
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
     }
     for (status, kinds) in by_status {
         let lines: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}", kind.code(), kind.title())).collect();
-        let problem = Content::new(Some(Ref::from_schema_name("ProblemBody")));
-        let response = ResponseBuilder::new().description(lines.join("  \n")).content(MEDIA_TYPE, problem).build();
-        operation.responses.responses.insert(status.to_string(), response.into());
+        let problem = Content::new(Some(Ref::from_schema_name(shape.schema())));
+        let refusal = ResponseBuilder::new().description("").build().into();
+        // A handler of another protocol has described its own refusals already.
+        let refusal = operation.responses.responses.entry(status.to_string()).or_insert(refusal);
+        if let RefOr::T(refusal) = refusal {
+            let own = (!refusal.description.is_empty()).then(|| refusal.description.clone());
+            refusal.description = own.into_iter().chain(lines).collect::<Vec<_>>().join("  \n");
+            refusal.content.insert(shape.media_type().to_owned(), problem.into());
+        }
     }
+}
+
+/// What can be wrong with the path, the query and the body of a request, before a handler sees them.
+fn problems_of_reading(operation: &Operation) -> Vec<ProblemKind> {
+    let reads = |place: ParameterIn| {
+        let is_there = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(it) if it.parameter_in == place);
+        operation.parameters.iter().flatten().any(is_there)
+    };
+    let mut kinds = Vec::new();
+    if reads(ParameterIn::Path) {
+        kinds.push(ProblemKind::RouteNotFound);
+    }
+    if reads(ParameterIn::Query) {
+        kinds.extend([ProblemKind::BadRequest, ProblemKind::InvalidField]);
+    }
+    if operation.request_body.is_some() {
+        kinds.extend([
+            ProblemKind::BadRequest,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::UnsupportedMediaType,
+            ProblemKind::InvalidField,
+        ]);
+    }
+    kinds
 }

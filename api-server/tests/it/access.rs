@@ -33,7 +33,7 @@ struct Operation {
 impl Operation {
     /// A request with nothing in its body: the guard comes before the handler.
     fn bare(&self) -> Builder {
-        let path = self.path.replace("{id}", "01980000-0000-7000-8000-000000000000").replace("{name}", "acme");
+        let path = filled(&self.path, "01980000-0000-7000-8000-000000000000");
         Request::builder().method(&self.method).uri(path)
     }
 }
@@ -89,7 +89,8 @@ async fn nobody_reaches_a_guarded_operation(owner: PgPool) {
                 request = request.header("authorization", shown);
             }
             let reply = world.send(request.body(Body::empty()).unwrap()).await;
-            reply.problem(401, "unauthorized");
+            assert_eq!(reply.status, 401, "{}", reply.text());
+            assert!(reply.text().contains("\"unauthorized\""), "{}", reply.text());
             assert_eq!(reply.headers["www-authenticate"], "Bearer", "{}", operation.id);
         }
     }
@@ -116,7 +117,7 @@ async fn visitors_and_members_reach_what_is_declared_for_them(owner: PgPool) {
         for (rank, (caller, token)) in callers.iter().enumerate() {
             let needed = callers.iter().position(|(name, _)| *name == operation.caller);
             let allowed = match operation.caller.as_str() {
-                "account" => *caller != "visitor",
+                "account" | "client" => *caller != "visitor",
                 "superuser" => false,
                 _ => rank >= needed.unwrap(),
             };
@@ -162,6 +163,12 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
         }
     }
     victim.is_unharmed(&world).await;
+}
+
+/// A path with its parameters filled in.
+fn filled(path: &str, id: &str) -> String {
+    let fill = |part: &str| if part.starts_with('{') { id.to_owned() } else { part.to_owned() };
+    path.split('/').map(fill).collect::<Vec<_>>().join("/")
 }
 
 /// How an operation answers the admin of another tenant.
@@ -214,7 +221,7 @@ impl Victim {
 
     /// The request that would do harm, and how it is refused; `None` where an operation names nothing of a tenant.
     fn attack(&self, operation: &Operation, request: Builder) -> Option<(Request<String>, Refusal)> {
-        let at = |id: &str| operation.path.replace("{id}", id);
+        let at = |id: &str| filled(&operation.path, id);
         let bare = |request: Builder, path: String| request.uri(path).body(String::new()).unwrap();
         let json = |request: Builder, path: String, body: Value| {
             request
@@ -239,6 +246,16 @@ impl Victim {
             }
             "update_chatbot" => (json(request, at(&self.chatbot), spec), Some("chatbot_not_found")),
             "create_source" => (json(request, at(&self.chatbot), json!({"name": "mine"})), Some("chatbot_not_found")),
+            "create_completion" => {
+                let messages = json!([{"role": "user", "content": "What is the secret?"}]);
+                let body = json!({"model": self.chatbot, "messages": messages});
+                (json(request, operation.path.clone(), body), Some("chatbot_not_found"))
+            }
+            "get_model" => (bare(request, at(&self.chatbot)), Some("chatbot_not_found")),
+            "call_mcp" => {
+                let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+                (json(request, at(&self.chatbot), body), Some("chatbot_not_found"))
+            }
             "get_source" | "delete_source" | "create_sync" => {
                 (bare(request, at(&self.source)), Some("knowledge_source_not_found"))
             }
@@ -249,12 +266,12 @@ impl Victim {
             "delete_member" => (bare(request, at(&self.member)), Some("member_not_found")),
             "delete_invitation" => (bare(request, at(&self.invitation)), Some("invitation_not_found")),
             "delete_token" => (bare(request, at(&self.token)), Some("api_token_not_found")),
-            "list_chatbots" | "list_members" | "list_invitations" | "list_tokens" | "list_changes" | "get_settings" => {
+            "list_models" | "list_chatbots" | "list_members" | "list_invitations" | "list_tokens" | "list_changes" | "get_settings" => {
                 (bare(request, operation.path.clone()), None)
             }
             "list_tenants" => (bare(request, operation.path.clone()), Some("forbidden")),
             "update_tenant" => {
-                (json(request, operation.path.replace("{name}", "acme"), json!({"suspended": true})), Some("forbidden"))
+                (json(request, at("acme"), json!({"suspended": true})), Some("forbidden"))
             }
             // They make things of the caller's own tenant, and name nothing else.
             "create_chatbot" | "create_invitation" | "create_token" | "update_settings" => return None,

@@ -30,6 +30,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::ConnectOptions;
+use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
@@ -131,7 +132,16 @@ impl World {
             control_plane: Arc::new(Local::new(api.clone())),
             settings,
         });
-        Self { owner, api, acme, rival, app: docbrain_api::router(state.clone()), state }
+        let app = docbrain_api::router(state.clone());
+        Self { owner, api, acme, rival, state, app }
+    }
+
+    /// The API on a socket, for clients that are programs of their own; its URL.
+    pub(crate) async fn serve(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(docbrain_api::serve(listener, self.state.clone(), std::future::pending()));
+        format!("http://{address}")
     }
 
     pub(crate) async fn begin(&self, tenant: TenantId) -> TenantTx {

@@ -1,13 +1,17 @@
 //! The API against a real database (`DATABASE_URL`, which `make test` provides), with the role it has in production.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and skips with a line")]
 
 mod access;
 mod accounts;
 mod chat;
 mod chatbots;
+mod clients;
 mod documents;
+mod fuzz;
 mod harness;
 mod oidc;
+mod mcp;
+mod openai;
 mod openapi;
 mod operation;
 mod page;

@@ -43,8 +43,12 @@ fn every_operation_is_described_with_its_problems() {
                 if status.starts_with('2') {
                     continue;
                 }
-                let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
-                assert_eq!(schema, "#/components/schemas/ProblemBody", "{name} {status}");
+                let (media_type, schema) = if path.starts_with("/v1/") {
+                    ("application/json", "#/components/schemas/OpenAiProblem")
+                } else {
+                    ("application/problem+json", "#/components/schemas/ProblemBody")
+                };
+                assert_eq!(response["content"][media_type]["schema"]["$ref"], schema, "{name} {status}");
             }
             assert!(operation.get("x-problems").is_none(), "{name}");
         }

@@ -7,8 +7,13 @@
 //! The rewriter goes character by character, so where the text is cut into pieces cannot matter.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use crate::retrieve::Passage;
+
+mod code;
+
+use code::CodeTracker;
 
 /// Longest text between brackets that can be a citation, in bytes.
 const LONGEST_MARKER: usize = 40;
@@ -182,6 +187,31 @@ pub(super) fn without_markers(text: &str) -> String {
     rewriter.finish().1
 }
 
+/// Where an [`Answer`](super::Answer)'s text cites: the number and the place, in characters, of each `[1]`.
+pub fn citation_places(text: &str) -> Vec<(u32, Range<usize>)> {
+    let mut code = CodeTracker::default();
+    let mut places = Vec::new();
+    let mut marker: Option<(usize, String)> = None;
+    let mut escaped = false;
+    for (at, c) in text.chars().enumerate() {
+        marker = match (c, marker) {
+            _ if code.feed(c) => None,
+            ('[', _) if !escaped => Some((at, String::new())),
+            (']', Some((start, digits))) => {
+                places.extend(number(&digits).map(|number| (number, start..at + 1)));
+                None
+            }
+            (_, Some((start, mut digits))) if c.is_ascii_digit() => {
+                digits.push(c);
+                Some((start, digits))
+            }
+            _ => None,
+        };
+        escaped = c == '\\' && !escaped;
+    }
+    places
+}
+
 fn is_marker_char(c: char) -> bool {
     c.is_ascii_alphanumeric()
         || matches!(c, '０'..='９' | ' ' | ',' | ';' | ':' | '、' | '，' | '；' | '&' | '-' | '–' | '^' | '†' | '#')
@@ -219,66 +249,6 @@ fn number(digits: &str) -> Option<u32> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     // One too large for a u32 stands for no passage either.
     all_digits.then(|| digits.parse().unwrap_or(u32::MAX))
-}
-
-/// Knows whether the text has just entered, is in, or has just left Markdown code.
-#[derive(Default)]
-struct CodeTracker {
-    open: Option<Code>,
-    /// The run of backticks or tildes being read: the character, how many, and whether it began a line.
-    ticks: Option<(char, usize, bool)>,
-    /// Something other than indentation, quote and list marks stands on this line.
-    inside_line: bool,
-    line_is_blank: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Code {
-    Span(usize),
-    Fence(char, usize),
-}
-
-impl CodeTracker {
-    /// Takes the next character; true if it belongs to code, its marks included.
-    fn feed(&mut self, c: char) -> bool {
-        match &mut self.ticks {
-            Some((mark, count, _)) if *mark == c => {
-                *count += 1;
-                return true;
-            }
-            Some(_) => self.end_run(),
-            None => {}
-        }
-        if c == '`' || (c == '~' && !self.inside_line) {
-            self.ticks = Some((c, 1, !self.inside_line));
-            self.inside_line = true;
-            self.line_is_blank = false;
-            return true;
-        }
-        if c == '\n' {
-            // A code span cannot reach over a blank line.
-            if self.line_is_blank && matches!(self.open, Some(Code::Span(_))) {
-                self.open = None;
-            }
-            self.inside_line = false;
-            self.line_is_blank = true;
-        } else {
-            self.line_is_blank &= c.is_whitespace();
-            self.inside_line |= !(c.is_whitespace() || c.is_ascii_digit() || ">-*+.)".contains(c));
-        }
-        self.open.is_some()
-    }
-
-    fn end_run(&mut self) {
-        let Some((mark, count, begins_line)) = self.ticks.take() else { return };
-        self.open = match self.open {
-            None if begins_line && count >= 3 => Some(Code::Fence(mark, count)),
-            None if mark == '`' => Some(Code::Span(count)),
-            Some(Code::Span(open)) if mark == '`' && open == count => None,
-            Some(Code::Fence(fence, open)) if begins_line && fence == mark && count >= open => None,
-            unchanged => unchanged,
-        };
-    }
 }
 
 #[cfg(test)]

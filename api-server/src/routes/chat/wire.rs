@@ -6,11 +6,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::problem::{Problem, ProblemKind};
-
-/// Longest message in characters.
-const LONGEST_MESSAGE: usize = 4_000;
-
 /// A question to a chatbot.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -20,22 +15,10 @@ pub(crate) struct ChatRequest {
     pub(super) chatbot: String,
     /// The question.
     #[schema(min_length = 1, max_length = 4000)]
-    message: String,
+    pub(super) message: String,
     /// The conversation the question belongs to, as an earlier reply named it; left out, a new one begins.
     #[schema(value_type = Option<Uuid>)]
     pub(super) conversation_id: Option<ConversationId>,
-}
-
-impl ChatRequest {
-    /// The question, if it is one.
-    pub(super) fn message(&self) -> Result<&str, Problem> {
-        let message = self.message.trim();
-        // Postgres stores no NUL.
-        let fits = (1..=LONGEST_MESSAGE).contains(&message.chars().count()) && !message.contains('\0');
-        let refused =
-            || Problem::new(ProblemKind::InvalidField, "`message` must be a text of 1 to 4000 characters, without NUL");
-        fits.then_some(message).ok_or_else(refused)
-    }
 }
 
 /// More text of an answer.
@@ -49,24 +32,24 @@ pub(super) struct Delta<'a> {
 pub(crate) struct ChatReply {
     /// Markdown, with citations as `[1]`.
     #[schema(example = "Call `EXPIRE key 10`. [1]")]
-    answer: String,
+    pub(crate) answer: String,
     /// `generated` by a chat model, `extractive`: quoted word for word, or the chatbot's `fallback` text.
     #[schema(example = "generated")]
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Whether the documents hold an answer.
-    answerable: bool,
+    pub(crate) answerable: bool,
     /// The answer ends in the middle: the model reached a limit.
-    truncated: bool,
+    pub(crate) truncated: bool,
     /// The passages that the answer cites, in the order of their numbers.
-    citations: Vec<CitationBody>,
+    pub(crate) citations: Vec<CitationBody>,
     /// The conversation, for the next question.
     #[schema(value_type = Uuid)]
-    conversation_id: ConversationId,
+    pub(crate) conversation_id: ConversationId,
     /// This answer.
     #[schema(value_type = Uuid)]
-    message_id: MessageId,
+    pub(crate) message_id: MessageId,
     /// What the chat model counted.
-    usage: Usage,
+    pub(crate) usage: Usage,
 }
 
 impl ChatReply {
@@ -95,31 +78,31 @@ impl ChatReply {
 
 /// Tokens of a reply; zero without a chat model.
 #[derive(Debug, Serialize, ToSchema)]
-struct Usage {
+pub(crate) struct Usage {
     /// Of what the model was sent.
-    prompt_tokens: u32,
+    pub(crate) prompt_tokens: u32,
     /// Of what it wrote.
-    completion_tokens: u32,
+    pub(crate) completion_tokens: u32,
 }
 
 /// A passage that an answer cites.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CitationBody {
+pub(crate) struct CitationBody {
     /// The number in the text, `1` for `[1]`.
     #[schema(example = 1)]
-    number: u32,
+    pub(crate) number: u32,
     /// The document.
-    document_id: Uuid,
+    pub(crate) document_id: Uuid,
     /// The document's title.
     #[schema(example = "EXPIRE")]
-    title: String,
+    pub(crate) title: String,
     /// Where a visitor can open the document.
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// The document's path within its knowledge source.
     #[schema(example = "commands/expire.md")]
-    path: String,
+    pub(crate) path: String,
     /// Headings from the outermost to the one the passage stands under.
-    heading_path: Vec<String>,
+    pub(crate) heading_path: Vec<String>,
     /// First page, from 1, where the format has pages.
     page: Option<u32>,
     /// First and last page.
@@ -128,10 +111,10 @@ pub(super) struct CitationBody {
     span: Span,
     /// The words that bear the answer.
     #[schema(example = "Set a timeout on key.")]
-    quote: String,
+    pub(crate) quote: String,
     /// Score of the passage in retrieval, 0 to 1.
     #[schema(example = 0.93)]
-    score: f32,
+    pub(crate) score: f32,
 }
 
 /// Pages, from 1.
@@ -162,21 +145,6 @@ impl From<&Citation> for CitationBody {
             span: Span { start: citation.span.start, end: citation.span.end },
             quote: citation.quote.clone(),
             score: citation.score,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_counted_in_characters_without_its_margins() {
-        let request = |message: String| ChatRequest { chatbot: "demo".into(), message, conversation_id: None };
-        assert_eq!(request("  why? \n".into()).message().unwrap(), "why?");
-        assert!(request("ü".repeat(4_000)).message().is_ok());
-        for bad in [String::new(), " \n".into(), "ü".repeat(4_001), "a\0b".into()] {
-            assert_eq!(request(bad).message().unwrap_err().kind, ProblemKind::InvalidField);
         }
     }
 }

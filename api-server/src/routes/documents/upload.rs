@@ -12,7 +12,7 @@ use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::{Pool, TenantTx, runs, sources};
 use docbrain_core::telemetry::metrics;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -27,18 +27,21 @@ const MAX_FILE_BYTES: usize = 201 * 1024 * 1024;
 const MAX_FIELD_BYTES: usize = 1_024;
 
 /// Files for a knowledge source. The fields come before the files.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a form, which is read field by field")]
 struct UploadForm {
     /// Name or id of the chatbot whose knowledge source the files are for.
-    #[schema(example = "demo")]
+    #[schema(example = "demo", nullable = false)]
     chatbot: Option<String>,
     /// Name of the knowledge source; needed when no chatbot is named, or one with several knowledge sources.
+    #[schema(nullable = false)]
     source: Option<String>,
     /// `true`: documents of the knowledge source that are not in this request are deleted.
+    #[schema(nullable = false)]
     replace_all: Option<bool>,
     /// The files. A file's name is the document's path: the same path again replaces the document.
-    #[schema(format = Binary, content_media_type = "application/octet-stream")]
+    #[schema(min_items = 1, format = Binary, content_media_type = "application/octet-stream")]
     file: Vec<String>,
 }
 

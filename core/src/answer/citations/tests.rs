@@ -130,3 +130,14 @@ proptest! {
         prop_assert_eq!(shown.len(), valid);
     }
 }
+
+#[test]
+fn places_are_those_of_citations_alone() {
+    let text = "Ä [1], `a[2]` and [3][12]. \\[4] [x] [5\n```\n[6]\n```\n[7]";
+    let found: Vec<(u32, String)> = citation_places(text)
+        .into_iter()
+        .map(|(number, place)| (number, text.chars().skip(place.start).take(place.len()).collect()))
+        .collect();
+    let expected = [1, 3, 12, 7].map(|number| (number, format!("[{number}]")));
+    assert_eq!(found, expected);
+}

@@ -1,0 +1,243 @@
+//! A question on its way to being answered, whichever route it came by.
+
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRef;
+use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question};
+use docbrain_core::embed::Embedder;
+use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
+use docbrain_core::retrieve::{self, Arms, Scope};
+use docbrain_core::store::Pool;
+use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
+use docbrain_core::store::conversations::{self, Exchange};
+use docbrain_core::telemetry::metrics;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+
+use super::wire::{ChatReply, CitationBody};
+use crate::access::TenantAccess;
+use crate::problem::{Problem, ProblemKind};
+use crate::state::{AppState, ChatModels};
+
+/// Longest question in characters.
+const LONGEST_QUESTION: usize = 4_000;
+
+/// The text of a question, without its margins, if it is one; `field` is what the client calls it.
+pub(crate) fn question<'a>(field: &str, text: &'a str) -> Result<&'a str, Problem> {
+    let text = text.trim();
+    // Postgres stores no NUL.
+    let fits = (1..=LONGEST_QUESTION).contains(&text.chars().count()) && !text.contains('\0');
+    let refused = || {
+        let detail = format!("`{field}` must be a text of 1 to {LONGEST_QUESTION} characters, without NUL");
+        Problem::new(ProblemKind::InvalidField, detail)
+    };
+    fits.then_some(text).ok_or_else(refused)
+}
+
+/// The chatbot of this name or id, if it may answer the caller.
+pub(crate) async fn open(pool: &Pool, access: &TenantAccess, chatbot: &str) -> Result<ChatbotRow, Problem> {
+    let bot = chatbots::find(pool, access.tenant, &ChatbotRef::from(chatbot)).await?;
+    if let Some(visitor) = &access.visitor {
+        visitor.check(&bot)?;
+    }
+    if bot.suspended {
+        return Err(Problem::new(
+            ProblemKind::ChatbotSuspended,
+            "its tenant or the chatbot itself is suspended; nothing is lost",
+        ));
+    }
+    Ok(bot)
+}
+
+/// Where a chatbot searches, and how.
+pub(crate) fn scope(tenant: TenantId, bot: &ChatbotRow) -> Scope<'_> {
+    Scope {
+        tenant,
+        generations: &bot.generations,
+        languages: &bot.languages,
+        arms: if bot.spec.retrieval.hybrid { Arms::Hybrid } else { Arms::Dense },
+        top_k: u32::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
+    }
+}
+
+fn profile(bot: ChatbotRow) -> BotProfile {
+    let percent = bot.spec.model.and_then(|model| model.temperature_percent);
+    BotProfile {
+        display_name: bot.spec.display_name,
+        system_prompt: bot.spec.system_prompt,
+        fallback_text: bot.spec.fallback_text,
+        temperature: percent.and_then(|percent| i16::try_from(percent).ok()).map(|percent| f32::from(percent) / 100.0),
+        max_passages: usize::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
+        languages: bot.languages,
+        ..BotProfile::default()
+    }
+}
+
+/// What a conversation came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Api,
+    Cli,
+    Mcp,
+    Openai,
+}
+
+/// A question as a client asks it.
+pub(crate) struct Ask {
+    pub(crate) access: TenantAccess,
+    pub(crate) bot: ChatbotRow,
+    pub(crate) question: Question,
+    /// The conversation, or the one to begin with it.
+    pub(crate) conversation: ConversationId,
+    pub(crate) channel: Channel,
+}
+
+/// More of an answer.
+pub(crate) enum Step {
+    /// Text.
+    Text(String),
+    /// The whole reply; nothing follows.
+    Reply(ChatReply),
+}
+
+/// A question on its way to being answered.
+pub(crate) struct Asked {
+    exchange: Arc<Begun>,
+    events: BoxStream<'static, Result<AnswerEvent, AnswerError>>,
+}
+
+impl Asked {
+    /// Finds the passages for a question, and begins its answer.
+    pub(crate) async fn begin(state: &AppState, ask: Ask) -> Result<Self, Problem> {
+        let started = Instant::now();
+        let Ask { access, bot, question, conversation, channel } = ask;
+        let tenant = access.tenant;
+        let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
+        tracing::debug!(?channel, conversation = %conversation.0, "question");
+        let passages =
+            retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
+        let exchange = Begun {
+            pool,
+            tenant,
+            chatbot: bot.id,
+            conversation,
+            question: question.text.clone(),
+            best_score: passages.iter().map(|passage| passage.dense_score).reduce(f32::max),
+            started,
+            first_text: OnceLock::new(),
+        };
+        let model = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
+        let model = ChatModels::from_ref(state).named(model);
+        let events = answer::answer(question, passages, Arc::new(profile(bot)), model, embedder);
+        Ok(Self { exchange: Arc::new(exchange), events })
+    }
+
+    /// The answer as it comes, up to the reply or a problem.
+    pub(crate) fn steps(self) -> impl Stream<Item = Result<Step, Problem>> + Send + 'static {
+        let Self { exchange, events } = self;
+        events.then(move |event| {
+            let exchange = Arc::clone(&exchange);
+            async move {
+                match event? {
+                    AnswerEvent::Delta(text) => {
+                        exchange.note_text();
+                        Ok(Step::Text(text))
+                    }
+                    AnswerEvent::Done(answer) => Ok(Step::Reply(exchange.finish(answer).await?)),
+                }
+            }
+        })
+    }
+
+    /// The reply, when it is complete.
+    pub(crate) async fn reply(self) -> Result<ChatReply, Problem> {
+        let mut steps = pin!(self.steps());
+        while let Some(step) = steps.next().await {
+            if let Step::Reply(reply) = step? {
+                return Ok(reply);
+            }
+        }
+        unreachable!("an answer ends with `Done` or an error")
+    }
+}
+
+/// What is kept of an exchange, but for its answer.
+struct Begun {
+    pool: Pool,
+    tenant: TenantId,
+    chatbot: ChatbotId,
+    conversation: ConversationId,
+    question: String,
+    /// Best dense score of the passages.
+    best_score: Option<f32>,
+    started: Instant,
+    /// Time until the first text.
+    first_text: OnceLock<Duration>,
+}
+
+impl Begun {
+    fn note_text(&self) {
+        self.first_text.get_or_init(|| self.started.elapsed());
+    }
+
+    /// Keeps the exchange; the reply that tells it.
+    async fn finish(&self, answer: Answer) -> Result<ChatReply, Problem> {
+        let kind = word(answer.kind);
+        let took = self.started.elapsed();
+        let citations: Vec<CitationBody> = answer.citations.iter().map(CitationBody::from).collect();
+        let exchange = Exchange {
+            chatbot: self.chatbot,
+            conversation: self.conversation,
+            question: &self.question,
+            answer: &answer.text,
+            kind,
+            answerable: answer.answerable,
+            best_score: self.best_score,
+            citations: &serde_json::to_value(&citations).expect("citations are JSON"),
+            prompt_tokens: answer.usage.prompt_tokens,
+            completion_tokens: answer.usage.completion_tokens,
+            milliseconds: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+        };
+        let message = conversations::append(&self.pool, self.tenant, &exchange).await?;
+        self.count(&answer);
+        Ok(ChatReply::new(answer, kind, citations, self.conversation, message))
+    }
+
+    fn count(&self, answer: &Answer) {
+        let metrics = metrics();
+        metrics.chat_seconds.with_label_values(&[word(answer.kind)]).observe(self.started.elapsed().as_secs_f64());
+        metrics.tokens_total.with_label_values(&["prompt"]).inc_by(answer.usage.prompt_tokens.into());
+        metrics.tokens_total.with_label_values(&["completion"]).inc_by(answer.usage.completion_tokens.into());
+        if !answer.answerable {
+            metrics.unanswered_total.inc();
+        }
+        if let (AnswerKind::Generated, Some(first)) = (answer.kind, self.first_text.get()) {
+            metrics.first_token_seconds.observe(first.as_secs_f64());
+        }
+    }
+}
+
+/// The kind of an answer as rows, metrics and clients name it.
+fn word(kind: AnswerKind) -> &'static str {
+    match kind {
+        AnswerKind::Generated => "generated",
+        AnswerKind::Extractive => "extractive",
+        AnswerKind::Fallback => "fallback",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_counted_in_characters_without_its_margins() {
+        assert_eq!(question("message", "  why? \n").unwrap(), "why?");
+        assert!(question("message", &"ü".repeat(4_000)).is_ok());
+        for bad in [String::new(), " \n".into(), "ü".repeat(4_001), "a\0b".into()] {
+            assert_eq!(question("message", &bad).unwrap_err().kind, ProblemKind::InvalidField);
+        }
+    }
+}
