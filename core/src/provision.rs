@@ -147,7 +147,7 @@ impl Provisioner {
 /// A change of how documents are cut asks for a run, which builds the new generation beside the old one.
 async fn apply_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<bool, ProvisionError> {
     let (id, changed) = store::sources::put(tx, name_of(&source.metadata), &source.spec).await?;
-    let documents = store::documents::count(tx, &[id]).await?;
+    let documents = store::documents::count(tx, Some(&[id])).await?;
     if changed && documents != store::documents::Counts::default() && !source.spec.suspended {
         let spec = serde_json::to_vec(&source.spec).expect("a spec is JSON");
         let trigger = format!("spec:{}:{}", hex::encode(Sha256::digest(spec)), uuid::Uuid::now_v7());

@@ -18,11 +18,14 @@ pub mod chunks;
 pub mod conversations;
 pub mod documents;
 pub mod generations;
+pub mod messages;
 pub mod roles;
 pub mod runs;
 pub mod search;
 pub mod sources;
+pub mod stats;
 pub mod tenants;
+pub mod upkeep;
 
 /// A pool of connections to Postgres.
 pub type Pool = sqlx::PgPool;
