@@ -6,6 +6,9 @@
 //! | `routes` | the table of all routes with who may call each, and one module a resource |
 //! | `access` | the admin token, and which tenant a request is for |
 //! | `problem` | the one error type, `application/problem+json` |
+//! | `paging` | lists in pages |
+//! | `export`, `attachment` | rows as a file, and files that are saved and never shown |
+//! | `upkeep` | what is done every hour |
 //! | `extract` | bodies, paths and queries that fail as a problem |
 //! | `middleware` | request ids, the access log, metrics, rendering of problems |
 //! | `sse` | event streams |
@@ -15,22 +18,29 @@
 #![warn(missing_docs)]
 
 mod access;
+mod attachment;
+mod export;
 mod extract;
 mod middleware;
+mod paging;
 mod problem;
 mod routes;
 mod sse;
 mod state;
+mod upkeep;
 
 use std::future::Future;
 use std::io;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::serve::ListenerExt;
+use docbrain_core::store::Pool;
 use tokio::net::TcpListener;
 
 pub use routes::{chat_once, openapi};
 pub use state::AppState;
+pub use upkeep::once as keep_up;
 
 /// The whole API, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -49,5 +59,8 @@ pub async fn serve(
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
     });
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
+    let upkeep = tokio::spawn(upkeep::hourly(Pool::from_ref(&state)));
+    let served = axum::serve(listener, router(state)).with_graceful_shutdown(stop).await;
+    upkeep.abort();
+    served
 }

@@ -8,11 +8,12 @@ use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
 use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question, Role, Turn};
+use docbrain_core::chat::{ChatModel, Price, TokenUsage};
 use docbrain_core::embed::Embedder;
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
 use docbrain_core::retrieve::{self, Arms, Scope};
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
-use docbrain_core::store::conversations::{self, Exchange};
+use docbrain_core::store::conversations::{self, Channel, Exchange, Visitor};
 use docbrain_core::store::{Pool, TenantTx};
 use docbrain_core::telemetry::metrics;
 use futures::StreamExt;
@@ -28,7 +29,8 @@ use crate::state::{AppState, ChatModels};
 
 mod wire;
 
-use wire::{ChatReply, ChatRequest, CitationBody, Delta};
+pub(super) use wire::CitationBody;
+use wire::{ChatReply, ChatRequest, Delta};
 
 /// Messages of the conversation that a follow-up question is understood by.
 const HISTORY: u32 = 10;
@@ -57,7 +59,7 @@ pub(crate) async fn create_reply(
     headers: HeaderMap,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let (asked, events) = Asked::begin(pool, embedder, &models, tenant, request).await?;
+    let (asked, events) = Asked::begin(pool, embedder, &models, tenant, Channel::Api, None, request).await?;
     if wants_events(&headers) {
         Ok(asked.tell(events, request_id))
     } else {
@@ -72,7 +74,8 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
         let request =
             serde_json::from_value(body).map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
         let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
-        let (asked, events) = Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, request).await?;
+        let (asked, events) =
+            Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, Channel::Cli, None, request).await?;
         asked.wait(events).await
     };
     match reply.await {
@@ -90,7 +93,12 @@ fn wants_events(headers: &HeaderMap) -> bool {
 }
 
 /// The chatbot that is asked, and what was said before.
-async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
+async fn open(
+    pool: &Pool,
+    tenant: TenantId,
+    visitor: Option<&Visitor>,
+    request: &ChatRequest,
+) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
     let bot = chatbots::find(pool, tenant, &ChatbotRef::from(request.chatbot.as_str())).await?;
     if bot.suspended {
         return Err(Problem::new(
@@ -101,13 +109,15 @@ async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(C
     let history = match request.conversation_id {
         Some(id) => {
             let mut tx = TenantTx::begin(pool, tenant).await?;
-            let history = conversations::history(&mut tx, bot.id, id, HISTORY).await?;
+            let history =
+                conversations::history(&mut tx, bot.id, id, visitor.map(|visitor| visitor.id.as_str()), HISTORY)
+                    .await?;
             tx.commit().await?;
             history
         }
         None => Vec::new(),
     };
-    let turn = |message: conversations::MessageRow| Turn {
+    let turn = |message: conversations::Said| Turn {
         role: if message.from_visitor { Role::Visitor } else { Role::Assistant },
         content: message.content,
     };
@@ -145,6 +155,10 @@ struct Asked {
     tenant: TenantId,
     chatbot: ChatbotId,
     conversation: ConversationId,
+    channel: Channel,
+    visitor: Option<Visitor>,
+    /// The chat model, and what it takes where that is known.
+    model: Option<(Arc<dyn ChatModel>, Option<Price>)>,
     message: String,
     /// Best dense score of the passages.
     best_score: Option<f32>,
@@ -160,25 +174,30 @@ impl Asked {
         embedder: Arc<dyn Embedder>,
         models: &ChatModels,
         tenant: TenantId,
+        channel: Channel,
+        visitor: Option<Visitor>,
         request: ChatRequest,
     ) -> Result<(Self, Events), Problem> {
         let started = Instant::now();
         let message = request.message()?.to_owned();
-        let (bot, history) = open(&pool, tenant, &request).await?;
+        let (bot, history) = open(&pool, tenant, visitor.as_ref(), &request).await?;
         let question = Question { text: message.clone(), history };
         let passages =
             retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
+        let model = models.named(bot.spec.model.as_ref().and_then(|model| model.model.as_deref()));
         let asked = Self {
             pool,
             tenant,
             chatbot: bot.id,
             conversation: request.conversation_id.unwrap_or_else(ConversationId::new),
+            channel,
+            visitor,
+            model: model.clone().map(|model| (model, None)),
             message,
             best_score: passages.iter().map(|passage| passage.dense_score).reduce(f32::max),
             started,
             first_text: OnceLock::new(),
         };
-        let model = models.named(bot.spec.model.as_ref().and_then(|model| model.model.as_deref()));
         let events = answer::answer(question, passages, Arc::new(profile(bot)), model, embedder);
         Ok((asked, events))
     }
@@ -224,17 +243,24 @@ impl Asked {
         let kind = word(answer.kind);
         let took = self.started.elapsed();
         let citations: Vec<CitationBody> = answer.citations.iter().map(CitationBody::from).collect();
+        let model = self.model.as_ref().filter(|_| answer.usage != TokenUsage::default());
+        // Where no model was asked there is nothing to pay.
+        let cost_micros = model.map_or(Some(0), |(_, price)| price.map(|price| price.of(answer.usage)));
         let exchange = Exchange {
             chatbot: self.chatbot,
             conversation: self.conversation,
+            channel: self.channel,
+            visitor: self.visitor.as_ref(),
             question: &self.message,
             answer: &answer.text,
             kind,
             answerable: answer.answerable,
             best_score: self.best_score,
             citations: &serde_json::to_value(&citations).expect("citations are JSON"),
+            model: model.map(|(model, _)| model.name()),
             prompt_tokens: answer.usage.prompt_tokens,
             completion_tokens: answer.usage.completion_tokens,
+            cost_micros,
             milliseconds: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         };
         let message = conversations::append(&self.pool, self.tenant, &exchange).await?;

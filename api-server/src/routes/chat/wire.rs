@@ -104,7 +104,7 @@ struct Usage {
 
 /// A passage that an answer cites.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CitationBody {
+pub(crate) struct CitationBody {
     /// The number in the text, `1` for `[1]`.
     #[schema(example = 1)]
     number: u32,
