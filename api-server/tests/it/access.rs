@@ -70,6 +70,7 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
     let mut tx = world.begin(world.acme).await;
     let run = runs::enqueue(&mut tx, source, "test").await.unwrap();
     tx.commit().await.unwrap();
+    let (conversation, message) = world.exchange("What is the secret of acme?", |_| {}).await;
     let listed = world.get("/chatbots").await.json(200);
     let helper = listed["chatbots"].as_array().unwrap().iter().find(|bot| bot["name"] == "helper").unwrap()["id"]
         .as_str()
@@ -90,9 +91,27 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
                 Form::default().field("chatbot", &helper).file("a.md", b"a").request("rival"),
                 Some("chatbot_not_found"),
             ),
-            "list_documents" => (empty(request, at(&helper)), Some("chatbot_not_found")),
-            "delete_document" => (empty(request, at(&document.to_string())), Some("document_not_found")),
-            "get_run" | "follow_run" => (empty(request, at(&run.to_string())), Some("run_not_found")),
+            "list_documents" | "list_conversations" | "export_conversations" => {
+                (empty(request, at(&helper)), Some("chatbot_not_found"))
+            }
+            "get_document" | "get_original" | "reingest_document" | "delete_document" => {
+                (empty(request, at(&document.to_string())), Some("document_not_found"))
+            }
+            "get_conversation" | "delete_conversation" => {
+                (empty(request, at(&conversation.to_string())), Some("conversation_not_found"))
+            }
+            "put_feedback" => {
+                let request = request.uri(at(&message.to_string()));
+                (request.json(&json!({"rating": "down"})), Some("message_not_found"))
+            }
+            "delete_feedback" => (empty(request, at(&message.to_string())), Some("message_not_found")),
+            "get_overview" | "list_usage" => {
+                (empty(request, format!("{}?chatbot={helper}", operation.path)), Some("chatbot_not_found"))
+            }
+            "list_runs" => (empty(request, at(&source.to_string())), Some("knowledge_source_not_found")),
+            "get_run" | "follow_run" | "list_run_documents" | "cancel_run" => {
+                (empty(request, at(&run.to_string())), Some("run_not_found"))
+            }
             "list_chatbots" => (empty(request, operation.path.clone()), None),
             other => panic!("say here how {other} is called as the wrong tenant"),
         };
@@ -104,6 +123,9 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
         assert!(!reply.text().contains("acme"), "{}", reply.text());
     }
     assert_eq!(world.get("/chatbots/helper/documents").await.json(200)["counts"]["indexed"], 1, "nothing was deleted");
+    assert_eq!(world.get(&format!("/runs/{run}")).await.json(200)["state"], "queued", "nothing was cancelled");
+    let kept = world.get(&format!("/conversations/{conversation}")).await.json(200);
+    assert_eq!((&kept["messages"], &kept["down"]), (&json!(2), &json!(0)), "nothing was rated");
 }
 
 fn names(list: &Value) -> Vec<String> {

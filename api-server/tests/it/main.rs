@@ -3,10 +3,14 @@
 
 mod access;
 mod chat;
+mod conversations;
 mod documents;
+mod export;
 mod harness;
 mod openapi;
 mod operation;
 mod page;
 mod problems;
 mod runs;
+mod stats;
+mod upkeep;
