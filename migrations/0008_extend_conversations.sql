@@ -107,29 +107,81 @@ create function latency_bucket(milliseconds integer) returns smallint
     language sql immutable parallel safe
     return floor(8 * ln(greatest(milliseconds, 1)::float8) / ln(2::float8))::smallint;
 
--- The first instant that is not in usage_days yet.
-create function usage_open_since() returns timestamptz
+-- The first day that is not counted yet.
+create function usage_open_since(tenant uuid) returns date
     language sql stable parallel safe
-    return coalesce((select max(d.day) + 1 from usage_days d where d.tenant_id = docbrain_tenant())::timestamp at time zone 'UTC', '-infinity');
+    return coalesce((select max(d.day) + 1 from usage_days d where d.tenant_id = tenant), '-infinity');
 
--- Chats by day, chatbot and model: closed days as counted, the others from their rows.
-create view usage_by_day with (security_invoker = true) as
-    select tenant_id, day, chatbot_id, model, chats, conversations, answered, prompt_tokens, completion_tokens, cost_micros from usage_days
-    union all
-    select tenant_id, (created_at at time zone 'UTC')::date, chatbot_id, coalesce(model, ''), count(*)::integer,
-           (count(*) filter (where began))::integer, (count(*) filter (where answerable))::integer,
-           sum(prompt_tokens), sum(completion_tokens), sum(cost_micros)::bigint
-    from usage
-    where kind = 'chat' and chatbot_id is not null and tenant_id = docbrain_tenant() and created_at >= (select usage_open_since())
-    group by 1, 2, 3, 4;
+-- Chats by day, chatbot and model: days that are over as they were counted, the others from their rows. By index alone:
+-- it is then checked once for a scan, not for each row, that the rows are the tenant's.
+create function usage_by_day(tenant uuid, first date, last date, chatbot uuid) returns table (
+    day date, chatbot_id uuid, model text, chats bigint, conversations bigint, answered bigint,
+    prompt_tokens bigint, completion_tokens bigint, cost_micros bigint
+)
+    language plpgsql stable set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    open date := greatest(usage_open_since(tenant), first);
+begin
+    return query
+        select d.day, d.chatbot_id, d.model, d.chats::bigint, d.conversations::bigint, d.answered::bigint,
+               d.prompt_tokens, d.completion_tokens, d.cost_micros
+        from usage_days d
+        where d.tenant_id = tenant and d.day between first and last and (chatbot is null or d.chatbot_id = chatbot);
+    return query
+        select (u.created_at at time zone 'UTC')::date, u.chatbot_id, coalesce(u.model, ''), count(*),
+               count(*) filter (where u.began), count(*) filter (where u.answerable),
+               sum(u.prompt_tokens), sum(u.completion_tokens), sum(u.cost_micros)::bigint
+        from usage u
+        where u.tenant_id = tenant and u.created_at >= open::timestamp at time zone 'UTC'
+          and u.created_at < (last + 1)::timestamp at time zone 'UTC'
+          and u.kind = 'chat' and u.chatbot_id is not null and (chatbot is null or u.chatbot_id = chatbot)
+        group by 1, 2, 3;
+end
+$$;
 
-create view latency_by_day with (security_invoker = true) as
-    select tenant_id, day, chatbot_id, bucket, chats from latency_days
-    union all
-    select tenant_id, (created_at at time zone 'UTC')::date, chatbot_id, latency_bucket(milliseconds), count(*)::integer
-    from usage
-    where kind = 'chat' and chatbot_id is not null and tenant_id = docbrain_tenant() and created_at >= (select usage_open_since())
-    group by 1, 2, 3, 4;
+-- How long answers took: how many in each bucket.
+create function latencies_of(tenant uuid, first date, last date, chatbot uuid) returns table (bucket smallint, chats bigint)
+    language plpgsql stable rows 100 set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+    open date := greatest(usage_open_since(tenant), first);
+begin
+    return query
+        select a.bucket, sum(a.chats)::bigint from (
+            select d.bucket, d.chats::bigint
+            from latency_days d
+            where d.tenant_id = tenant and d.day between first and last and (chatbot is null or d.chatbot_id = chatbot)
+            union all
+            select latency_bucket(u.milliseconds), count(*)
+            from usage u
+            where u.tenant_id = tenant and u.created_at >= open::timestamp at time zone 'UTC'
+              and u.created_at < (last + 1)::timestamp at time zone 'UTC'
+              and u.kind = 'chat' and u.chatbot_id is not null and (chatbot is null or u.chatbot_id = chatbot)
+            group by 1) a (bucket, chats)
+        group by 1 order by 1;
+end
+$$;
+
+-- Counts the days before `today` that are not counted yet.
+create function close_days(tenant uuid, today date) returns void
+    language plpgsql set enable_seqscan = off
+as $$
+declare
+    open date := usage_open_since(tenant);
+begin
+    insert into latency_days (tenant_id, day, chatbot_id, bucket, chats)
+        select tenant, (u.created_at at time zone 'UTC')::date, u.chatbot_id, latency_bucket(u.milliseconds), count(*)
+        from usage u
+        where u.tenant_id = tenant and u.created_at >= open::timestamp at time zone 'UTC' and u.created_at < today::timestamp at time zone 'UTC'
+          and u.kind = 'chat' and u.chatbot_id is not null
+        group by 2, 3, 4;
+    insert into usage_days (tenant_id, day, chatbot_id, model, chats, conversations, answered, prompt_tokens, completion_tokens, cost_micros)
+        select tenant, d.* from usage_by_day(tenant, open, today - 1, null) d;
+end
+$$;
 
 do $$
 declare
@@ -144,7 +196,10 @@ begin
 end
 $$;
 grant select, insert, delete on usage_days, latency_days to docbrain_api;
-grant select on usage_by_day, latency_by_day to docbrain_api;
+revoke all on function usage_open_since(uuid), usage_by_day(uuid, date, date, uuid), latencies_of(uuid, date, date, uuid), close_days(uuid, date)
+    from public;
+grant execute on function usage_open_since(uuid), usage_by_day(uuid, date, date, uuid), latencies_of(uuid, date, date, uuid), close_days(uuid, date)
+    to docbrain_api;
 
 -- ---------------------------------------------------------------- runs, by source and by document
 

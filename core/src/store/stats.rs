@@ -1,7 +1,7 @@
 //! What was asked and answered, counted.
 //!
-//! Days that are over are counted once (`usage_days`, `latency_days`); the views `usage_by_day` and `latency_by_day`
-//! add those that are not. A day is a day in UTC.
+//! Days that are over are counted once (`usage_days`, `latency_days`); the functions `usage_by_day` and `latencies_of` add
+//! those that are not. A day is a day in UTC.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 
@@ -81,8 +81,7 @@ pub async fn usage(tx: &mut TenantTx, period: Period, chatbot: Option<ChatbotId>
                    coalesce(sum(conversations), 0)::bigint as conversations, coalesce(sum(answered), 0)::bigint as answered,
                    coalesce(sum(prompt_tokens), 0)::bigint as prompt_tokens, coalesce(sum(completion_tokens), 0)::bigint as completion_tokens,
                    sum(cost_micros)::bigint as cost_micros
-            from usage_by_day
-            where tenant_id = $1 and day between $2 and $3 and ($4::uuid is null or chatbot_id = $4)
+            from usage_by_day($1, $2, $3, $4)
             group by grouping sets ((), (day), (chatbot_id), (model))) g
          left join chatbots b on b.tenant_id = $1 and b.id = g.chatbot_id
          order by g.day, g.chats desc, g.chatbot_id, g.model"#,
@@ -175,9 +174,7 @@ impl Latencies {
 /// How long the answers of a period took.
 pub async fn latencies(tx: &mut TenantTx, period: Period, chatbot: Option<ChatbotId>) -> Result<Latencies, Error> {
     let rows = sqlx::query!(
-        r#"select bucket as "bucket!", sum(chats)::bigint as "chats!" from latency_by_day
-         where tenant_id = $1 and day between $2 and $3 and ($4::uuid is null or chatbot_id = $4)
-         group by bucket order by bucket"#,
+        r#"select bucket as "bucket!", chats as "chats!" from latencies_of($1, $2, $3, $4)"#,
         tx.tenant().0,
         period.from,
         period.to,
@@ -271,13 +268,12 @@ pub async fn billing(
 ) -> Result<Vec<BillingRow>, Error> {
     let rows = sqlx::query_as!(
         BillingRow,
-        r#"select v.day as "day!", v.chatbot_id as "chatbot!: _", b.name as "chatbot_name?", v.model as "model!", v.chats::bigint as "chats!",
-                v.conversations::bigint as "conversations!", v.prompt_tokens as "prompt_tokens!", v.completion_tokens as "completion_tokens!",
+        r#"select v.day as "day!", v.chatbot_id as "chatbot!: _", b.name as "chatbot_name?", v.model as "model!", v.chats as "chats!",
+                v.conversations as "conversations!", v.prompt_tokens as "prompt_tokens!", v.completion_tokens as "completion_tokens!",
                 v.cost_micros
-         from usage_by_day v
-         left join chatbots b on b.tenant_id = v.tenant_id and b.id = v.chatbot_id
-         where v.tenant_id = $1 and v.day between $2 and $3 and ($4::uuid is null or v.chatbot_id = $4)
-           and ($5::date is null or (v.day, v.chatbot_id, v.model) > ($5, $6, $7))
+         from usage_by_day($1, greatest($2, $5::date), $3, $4) v
+         left join chatbots b on b.tenant_id = $1 and b.id = v.chatbot_id
+         where ($5::date is null or (v.day, v.chatbot_id, v.model) > ($5, $6, $7))
          order by v.day, v.chatbot_id, v.model limit $8"#,
         tx.tenant().0,
         period.from,
@@ -295,19 +291,7 @@ pub async fn billing(
 
 /// Counts the days before `today` that are not counted yet. Nothing may be written into them any more.
 pub async fn close_days(tx: &mut TenantTx, today: NaiveDate) -> Result<(), Error> {
-    sqlx::query!(
-        "with closed as (
-            insert into usage_days (tenant_id, day, chatbot_id, model, chats, conversations, answered, prompt_tokens, completion_tokens, cost_micros)
-            select tenant_id, day, chatbot_id, model, chats, conversations, answered, prompt_tokens, completion_tokens, cost_micros from usage_by_day
-            where tenant_id = $1 and day < $2 and day >= (usage_open_since() at time zone 'UTC')::date)
-         insert into latency_days (tenant_id, day, chatbot_id, bucket, chats)
-         select tenant_id, day, chatbot_id, bucket, chats from latency_by_day
-         where tenant_id = $1 and day < $2 and day >= (usage_open_since() at time zone 'UTC')::date",
-        tx.tenant().0,
-        today,
-    )
-    .execute(&mut **tx)
-    .await?;
+    sqlx::query!("select close_days($1, $2)", tx.tenant().0, today).execute(&mut **tx).await?;
     Ok(())
 }
 
