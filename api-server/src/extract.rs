@@ -2,6 +2,7 @@
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +48,44 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// A query string of two parts: the pairs that `A` names, and all others, which are `B`.
+#[derive(Debug)]
+pub(crate) struct SplitQuery<A, B>(pub(crate) A, pub(crate) B);
+
+/// What takes some pairs of a query string, as other routes' query strings have them too.
+pub(crate) trait Pairs: DeserializeOwned {
+    /// The names of the pairs.
+    const NAMES: &[&str];
+}
+
+/// What can be read from the pairs of a query string.
+pub(crate) trait FromPairs: Sized {
+    fn from_pairs(pairs: &[&str]) -> Result<Self, Problem>;
+}
+
+impl<T: DeserializeOwned> FromPairs for T {
+    fn from_pairs(pairs: &[&str]) -> Result<Self, Problem> {
+        let uri = Uri::builder().path_and_query(format!("/?{}", pairs.join("&"))).build().expect("it is part of a URI");
+        Ok(axum::extract::Query::try_from_uri(&uri)?.0)
+    }
+}
+
+impl<A: Pairs, B: FromPairs> FromPairs for SplitQuery<A, B> {
+    fn from_pairs(pairs: &[&str]) -> Result<Self, Problem> {
+        let (own, others): (Vec<&str>, Vec<&str>) =
+            pairs.iter().partition(|pair| A::NAMES.contains(&pair.split('=').next().unwrap_or_default()));
+        Ok(Self(A::from_pairs(&own)?, B::from_pairs(&others)?))
+    }
+}
+
+impl<A: Pairs, B: FromPairs, S: Send + Sync> FromRequestParts<S> for SplitQuery<A, B> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::from_pairs(&parts.uri.query().unwrap_or_default().split('&').collect::<Vec<_>>())
+    }
+}
+
 // What a rejection says is about the client's own bytes, so the client may read it.
 
 impl From<JsonRejection> for Problem {
@@ -79,4 +118,35 @@ pub(crate) fn line<'a>(value: &'a str, field: &str, most: usize) -> Result<&'a s
         return Ok(line);
     }
     Err(Problem::new(ProblemKind::InvalidField, format!("`{field}` must be one line of 1 to {most} characters")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::paging::Page;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Filter {
+        search: Option<String>,
+    }
+
+    async fn split(uri: &str) -> Result<SplitQuery<Page, Filter>, Problem> {
+        let (mut parts, ()) = axum::http::Request::get(uri).body(()).unwrap().into_parts();
+        SplitQuery::from_request_parts(&mut parts, &()).await
+    }
+
+    #[tokio::test]
+    async fn each_part_takes_its_own_pairs() {
+        let SplitQuery(page, filter) = split("/?search=a%26b&limit=7&after=Mg").await.unwrap();
+        assert_eq!((page.rows().unwrap(), page.after::<u32>().unwrap()), (8, Some(2)));
+        assert_eq!(filter.search.as_deref(), Some("a&b"));
+        let SplitQuery(page, filter) = split("/").await.unwrap();
+        assert_eq!((page.rows().unwrap(), filter), (101, Filter::default()));
+        for bad in ["/?limit=x", "/?page=2", "/?limit=1&limit=2", "/?limits=1", "/?search=a&search=b"] {
+            assert_eq!(split(bad).await.err().map(|problem| problem.kind), Some(ProblemKind::BadRequest), "{bad}");
+        }
+    }
 }

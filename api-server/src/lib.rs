@@ -9,6 +9,9 @@
 //! | `problem` | the one error type, `application/problem+json` |
 //! | `cors` | what pages of other origins may do |
 //! | `etag` | revisions of configuration |
+//! | `paging` | lists in pages |
+//! | `export`, `attachment` | rows as a file, and files that are saved and never shown |
+//! | `upkeep` | what is done every hour |
 //! | `extract` | bodies, paths and queries that fail as a problem |
 //! | `middleware` | request ids, the access log, metrics, rendering of problems |
 //! | `sse` | event streams |
@@ -18,15 +21,19 @@
 #![warn(missing_docs)]
 
 mod access;
+mod attachment;
 mod control_plane;
 mod cors;
 mod etag;
+mod export;
 mod extract;
 mod middleware;
+mod paging;
 mod problem;
 mod routes;
 mod sse;
 mod state;
+mod upkeep;
 
 use std::future::Future;
 use std::io;
@@ -42,6 +49,7 @@ pub use access::oidc::OidcSettings;
 pub use control_plane::{ControlPlane, Local};
 pub use routes::{chat_once, openapi};
 pub use state::{AppState, Parts, Registration, Settings, SigningKey};
+pub use upkeep::once as keep_up;
 
 /// The whole API, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -62,5 +70,8 @@ pub async fn serve(
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
     });
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
+    let upkeep = tokio::spawn(upkeep::hourly(Pool::from_ref(&state)));
+    let served = axum::serve(listener, router(state)).with_graceful_shutdown(stop).await;
+    upkeep.abort();
+    served
 }

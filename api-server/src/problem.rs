@@ -74,6 +74,7 @@ problem_kinds! {
     ChatbotNotFound = "chatbot_not_found", NOT_FOUND, "There is no such chatbot";
     KnowledgeSourceNotFound = "knowledge_source_not_found", NOT_FOUND, "There is no such knowledge source";
     ConversationNotFound = "conversation_not_found", NOT_FOUND, "There is no such conversation with this chatbot";
+    MessageNotFound = "message_not_found", NOT_FOUND, "There is no such answer";
     DocumentNotFound = "document_not_found", NOT_FOUND, "There is no such document";
     RunNotFound = "run_not_found", NOT_FOUND, "There is no such run";
     MemberNotFound = "member_not_found", NOT_FOUND, "There is no such member";
@@ -264,6 +265,7 @@ impl From<store::Error> for Problem {
             "chatbot" => ProblemKind::ChatbotNotFound,
             "knowledge source" => ProblemKind::KnowledgeSourceNotFound,
             "conversation" => ProblemKind::ConversationNotFound,
+            "message" => ProblemKind::MessageNotFound,
             "document" => ProblemKind::DocumentNotFound,
             "run" => ProblemKind::RunNotFound,
             "tenant" => ProblemKind::TenantNotFound,

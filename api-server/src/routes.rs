@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod chat;
 mod chatbots;
+mod conversations;
 mod docs;
 mod documents;
 mod health;
@@ -19,6 +20,7 @@ mod openai;
 mod page;
 mod runs;
 mod sources;
+mod stats;
 mod superuser;
 mod table;
 mod tenant;
@@ -69,6 +71,14 @@ pub(crate) fn table() -> Table {
         .route(Superuser, routes!(superuser::update_tenant))            // PATCH  /admin/tenants/{name}
         .route(Public,    routes!(widget::create_session))              // POST   /widget/session
         .route(Visitor,   routes!(chat::create_reply))                  // POST   /conversation/chat
+        .route(Visitor,   routes!(conversations::feedback::put_feedback))         // PUT    /messages/{id}/feedback
+        .route(Visitor,   routes!(conversations::feedback::delete_feedback))      // DELETE /messages/{id}/feedback
+        .route(Viewer,    routes!(conversations::list_conversations))             // GET    /chatbots/{id}/conversations
+        .route(Viewer,    routes!(conversations::export::export_conversations))   // GET    /chatbots/{id}/conversations/export
+        .route(Viewer,    routes!(conversations::get_conversation))               // GET    /conversations/{id}
+        .route(Editor,    routes!(conversations::delete_conversation))            // DELETE /conversations/{id}
+        .route(Viewer,    routes!(stats::get_overview))                 // GET    /stats/overview
+        .route(Viewer,    routes!(stats::usage::list_usage))            // GET    /stats/usage
         .route(Client,    routes!(openai::create_completion)            // POST   /v1/chat/completions
             .layer(DefaultBodyLimit::max(openai::MAX_BODY_BYTES)))
         .route(Client,    routes!(openai::list_models))                 // GET    /v1/models
@@ -88,7 +98,13 @@ pub(crate) fn table() -> Table {
         .route(Viewer,    routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
         .route(Editor,    routes!(documents::upload::create_documents)  // POST   /document/ingest
             .layer(DefaultBodyLimit::disable()))
+        .route(Viewer,    routes!(documents::get_document))             // GET    /document/{id}
+        .route(Viewer,    routes!(documents::original::get_original))   // GET    /document/{id}/original
+        .route(Editor,    routes!(documents::reingest_document))        // POST   /document/{id}/reingest
         .route(Editor,    routes!(documents::delete_document))          // DELETE /document/{id}
+        .route(Viewer,    routes!(runs::history::list_runs))            // GET    /sources/{id}/runs
+        .route(Viewer,    routes!(runs::history::list_run_documents))   // GET    /runs/{id}/documents
+        .route(Editor,    routes!(runs::history::cancel_run))           // POST   /runs/{id}/cancel
         .route(Viewer,    routes!(runs::get_run))                       // GET    /runs/{id}
         .route(Viewer,    routes!(runs::follow_run))                    // GET    /runs/{id}/events
 }

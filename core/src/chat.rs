@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use crate::openai::ModelServerError;
 
 mod openai;
+mod price;
 mod thoughts;
 mod tokens;
 mod wire;
@@ -21,6 +22,7 @@ pub(crate) mod fake;
 mod tests;
 
 pub use self::openai::OpenAiChat;
+pub use self::price::Price;
 pub use self::tokens::estimate_tokens;
 
 /// A chat model that streams its answer.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,6 +20,12 @@ macro_rules! id {
             #[expect(clippy::new_without_default, reason = "every call gives another value")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
+            }
+
+            /// The least identifier that [`Self::new`] makes at this time or later; of times before 1970, the least of all.
+            pub fn since(at: DateTime<Utc>) -> Self {
+                let milliseconds = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+                Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
             }
         }
 

@@ -220,7 +220,7 @@ async fn write_tenant(tx: &mut TenantTx, tenant: &Tenant) -> Result<Written, Pro
 async fn write_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<Written, ProvisionError> {
     let written = store::sources::put(tx, name_of(&source.metadata), &source.spec).await?;
     let id = KnowledgeSourceId(written.id);
-    let documents = store::documents::count(tx, &[id]).await?;
+    let documents = store::documents::count(tx, Some(&[id])).await?;
     if written.changed && documents != store::documents::Counts::default() && !source.spec.suspended {
         let spec = serde_json::to_vec(&source.spec).expect("a spec is JSON");
         let trigger = format!("spec:{}:{}", hex::encode(Sha256::digest(spec)), uuid::Uuid::now_v7());

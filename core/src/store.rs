@@ -24,13 +24,16 @@ pub mod conversations;
 pub mod documents;
 pub mod generations;
 pub mod members;
+pub mod messages;
 pub mod roles;
 pub mod runs;
 pub mod search;
 pub mod sessions;
 pub mod sources;
 pub mod specs;
+pub mod stats;
 pub mod tenants;
+pub mod upkeep;
 
 /// A pool of connections to Postgres.
 pub type Pool = sqlx::PgPool;

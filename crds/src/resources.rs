@@ -36,6 +36,10 @@ pub struct TenantSpec {
     /// Upper limits; no limit where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// Days for which conversations are kept after their last answer; for ever when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub conversation_retention_days: Option<i32>,
     /// Chat and ingestion stand still while true; nothing is lost.
     #[serde(default)]
     pub suspended: bool,

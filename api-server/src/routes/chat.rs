@@ -6,7 +6,7 @@ use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
 use docbrain_core::answer::{Question, Role, Turn};
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
-use docbrain_core::store::conversations::{self, MessageRow};
+use docbrain_core::store::conversations::{self, Channel, Said};
 use docbrain_core::store::{Pool, TenantTx};
 use futures::StreamExt;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::state::AppState;
 pub(super) mod asked;
 pub(super) mod wire;
 
-use asked::{Ask, Asked, Channel, Step};
+use asked::{Ask, Asked, Step};
 use wire::{ChatReply, ChatRequest, Delta};
 
 /// Messages of the conversation that a follow-up question is understood by.
@@ -49,7 +49,8 @@ pub(crate) async fn create_reply(
     headers: HeaderMap,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let asked = begin(&state, access, &request, Channel::Api).await?;
+    let channel = if access.visitor.is_some() { Channel::Widget } else { Channel::Api };
+    let asked = begin(&state, access, &request, channel).await?;
     if wants_events(&headers) {
         Ok(tell(asked, request_id))
     } else {
@@ -85,7 +86,7 @@ async fn begin(state: &AppState, access: TenantAccess, request: &ChatRequest, ch
     let pool = Pool::from_ref(state);
     let bot = asked::open(&pool, &access, &request.chatbot).await?;
     let (conversation, history) = match request.conversation_id {
-        Some(id) => (id, history(&pool, access.tenant, bot.id, id).await?),
+        Some(id) => (id, history(&pool, &access, bot.id, id).await?),
         None => (ConversationId::new(), Vec::new()),
     };
     let question = Question { text: text.to_owned(), history };
@@ -93,11 +94,17 @@ async fn begin(state: &AppState, access: TenantAccess, request: &ChatRequest, ch
 }
 
 /// What was said before in a conversation with this chatbot.
-async fn history(pool: &Pool, tenant: TenantId, bot: ChatbotId, id: ConversationId) -> Result<Vec<Turn>, Problem> {
-    let mut tx = TenantTx::begin(pool, tenant).await?;
-    let messages = conversations::history(&mut tx, bot, id, HISTORY).await?;
+async fn history(
+    pool: &Pool,
+    access: &TenantAccess,
+    bot: ChatbotId,
+    id: ConversationId,
+) -> Result<Vec<Turn>, Problem> {
+    let visitor = access.visitor.as_ref().map(|visitor| visitor.id.as_str());
+    let mut tx = TenantTx::begin(pool, access.tenant).await?;
+    let messages = conversations::history(&mut tx, bot, id, visitor, HISTORY).await?;
     tx.commit().await?;
-    let turn = |message: MessageRow| Turn {
+    let turn = |message: Said| Turn {
         role: if message.from_visitor { Role::Visitor } else { Role::Assistant },
         content: message.content,
     };

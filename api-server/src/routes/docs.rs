@@ -52,6 +52,7 @@ pub(super) fn frame() -> OpenApi {
             (name = "chatbots", description = "Chatbots of a tenant"),
             (name = "sources", description = "Where documents come from"),
             (name = "documents", description = "What a chatbot knows"),
+            (name = "statistics", description = "Chats, counted"),
             (name = "runs", description = "Ingestion as it happens"),
             (name = "tenants", description = "Settings of a tenant, and tenants of an installation"),
             (name = "widget", description = "Visitors of pages that embed a chatbot"),

@@ -6,32 +6,67 @@ use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use docbrain_core::ids::DocumentId;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
-use docbrain_core::store::documents::{self, Counts, DocumentRow, DocumentStatus};
-use docbrain_core::store::{Pool, TenantTx};
+use docbrain_core::store::documents::{self, Counts, DocumentRow, DocumentStatus, Outcome, Sort};
+use docbrain_core::store::{Pool, TenantTx, runs, sources};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::conversations::searched;
 use crate::access::TenantAccess;
-use crate::extract::{Path, Query};
+use crate::extract::{Path, SplitQuery};
+use crate::paging::Page;
 use crate::problem::{Problem, ProblemKind};
 
+pub(super) mod original;
 pub(super) mod upload;
 
-/// Documents on one page of a list, unless the request says otherwise.
-const PAGE: u32 = 100;
-const LARGEST_PAGE: u32 = 1_000;
-
-/// Which part of a list.
-#[derive(Debug, Deserialize, IntoParams)]
+/// Which documents.
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Page {
-    /// `next` of the page before.
-    after: Option<String>,
-    /// Most documents on the page.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
+pub(crate) struct DocumentFilter {
+    /// How far they are.
+    #[param(inline)]
+    status: Option<Status>,
+    /// Name of their knowledge source.
+    source: Option<String>,
+    /// Text in their path or title, in any case.
+    #[param(max_length = 200)]
+    search: Option<String>,
+    /// By path, or the newest first.
+    #[serde(default)]
+    #[param(inline)]
+    sort: SortBody,
+}
+
+/// In which order.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SortBody {
+    /// By path.
+    #[default]
+    Path,
+    /// The newest first.
+    Newest,
+}
+
+impl DocumentFilter {
+    fn checked(self) -> Result<documents::Filter, Problem> {
+        Ok(documents::Filter {
+            status: self.status.map(|status| match status {
+                Status::Pending => "pending",
+                Status::Indexed => "indexed",
+                Status::Failed => "failed",
+            }),
+            source: self.source.map(searched).transpose()?,
+            search: self.search.map(searched).transpose()?,
+            sort: match self.sort {
+                SortBody::Path => Sort::Path,
+                SortBody::Newest => Sort::Newest,
+            },
+        })
+    }
 }
 
 /// Documents by path.
@@ -94,7 +129,7 @@ struct DocumentBody {
 }
 
 /// How far a document is.
-#[derive(Clone, Copy, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Status {
     /// It waits for a run.
@@ -116,9 +151,42 @@ struct DocumentError {
     detail: String,
 }
 
+/// A document, and what became of it in the last run that dealt with it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DocumentDetail {
+    #[serde(flatten)]
+    document: DocumentBody,
+    /// Null: no run has dealt with it yet.
+    last_run: Option<OutcomeBody>,
+}
+
+/// What became of a document in a run.
+#[derive(Serialize, ToSchema)]
+struct OutcomeBody {
+    /// The run.
+    run_id: Uuid,
+    /// `indexed`, `unchanged` or `failed`.
+    #[schema(example = "indexed")]
+    outcome: String,
+    /// Why it failed.
+    reason: Option<String>,
+    /// Chunks written.
+    chunks: i32,
+    /// Time it took.
+    milliseconds: i32,
+}
+
+/// A run that was asked for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Reingested {
+    /// The run that indexes the document.
+    run_id: Uuid,
+}
+
 /// The documents of a chatbot's knowledge sources
 #[utoipa::path(
-    get, path = "/chatbots/{id}/documents", tag = "documents", params(("id" = String, Path, description = "Name or id of the chatbot"), Page),
+    get, path = "/chatbots/{id}/documents", tag = "documents",
+    params(("id" = String, Path, description = "Name or id of the chatbot"), DocumentFilter, Page),
     extensions(("x-problems" = json!(["bad_request", "invalid_field", "chatbot_not_found"]))),
     responses((status = 200, description = "A page of the list", body = DocumentList))
 )]
@@ -126,27 +194,61 @@ pub(crate) async fn list_documents(
     State(pool): State<Pool>,
     admin: TenantAccess,
     Path(id): Path<String>,
-    Query(page): Query<Page>,
+    SplitQuery(page, filter): SplitQuery<Page, DocumentFilter>,
 ) -> Result<Json<DocumentList>, Problem> {
-    let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(Problem::new(ProblemKind::InvalidField, "`limit` must be 1 to 1000"));
-    }
-    let after = page.after.as_deref().map(position).transpose()?;
+    let (filter, after, rows) = (filter.checked()?, page.after::<(String, DocumentId)>()?, page.rows()?);
+    // Two knowledge sources may hold the same path.
+    let after = after.as_ref().map(|(path, id)| (path.as_str(), *id));
     let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
     let bot = chatbots::get(&mut tx, &ChatbotRef::from(id.as_str())).await?;
-    let documents = documents::list(&mut tx, &bot.sources, after, limit).await?;
-    let counts = documents::count(&mut tx, &bot.sources).await?;
+    let mut documents = documents::list(&mut tx, &bot.sources, &filter, after, rows).await?;
+    let counts = documents::count(&mut tx, Some(&bot.sources)).await?;
     tx.commit().await?;
-    let last = documents.last().filter(|_| documents.len() == limit as usize);
-    let next = last.map(|last| format!("{}/{}", last.id, last.path));
+    let next = page.cut(&mut documents, |last| (last.path.clone(), last.id));
     Ok(Json(DocumentList { documents: documents.into_iter().map(Into::into).collect(), counts: counts.into(), next }))
 }
 
-/// The document that a page ended with, as `next` names it: two knowledge sources may hold the same path.
-fn position(next: &str) -> Result<(&str, DocumentId), Problem> {
-    let parts = next.split_once('/').and_then(|(id, path)| Some((path, id.parse().ok()?)));
-    parts.ok_or_else(|| Problem::new(ProblemKind::InvalidField, "`after` must be the `next` of an earlier page"))
+/// A document
+#[utoipa::path(
+    get, path = "/document/{id}", tag = "documents", params(("id" = Uuid, Path, description = "Id of the document")),
+    extensions(("x-problems" = json!(["document_not_found"]))),
+    responses((status = 200, description = "The document", body = DocumentDetail))
+)]
+pub(crate) async fn get_document(
+    State(pool): State<Pool>,
+    admin: TenantAccess,
+    Path(id): Path<String>,
+) -> Result<Json<DocumentDetail>, Problem> {
+    let id = parse(&id)?;
+    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let document = documents::get(&mut tx, id).await?.into();
+    let last_run = documents::last_outcome(&mut tx, id).await?.map(Into::into);
+    tx.commit().await?;
+    Ok(Json(DocumentDetail { document, last_run }))
+}
+
+/// Have a document indexed anew
+///
+/// Questions find what was indexed of it until then.
+#[utoipa::path(
+    post, path = "/document/{id}/reingest", tag = "documents", params(("id" = Uuid, Path, description = "Id of the document")),
+    extensions(("x-problems" = json!(["document_not_found", "knowledge_source_suspended"]))),
+    responses((status = 202, description = "A run will index it", body = Reingested))
+)]
+pub(crate) async fn reingest_document(
+    State(pool): State<Pool>,
+    admin: TenantAccess,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Reingested>), Problem> {
+    let id = parse(&id)?;
+    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let source = documents::reset(&mut tx, id).await?;
+    if sources::get(&mut tx, source).await?.suspended {
+        return Err(Problem::new(ProblemKind::KnowledgeSourceSuspended, "resume the knowledge source first"));
+    }
+    let run = runs::enqueue(&mut tx, source, &format!("reingest:{}", Uuid::now_v7())).await?;
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, Json(Reingested { run_id: run.0 })))
 }
 
 /// Delete a document, and what the index holds of it
@@ -160,14 +262,29 @@ pub(crate) async fn delete_document(
     admin: TenantAccess,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let unknown = |_| {
-        Problem::new(ProblemKind::DocumentNotFound, "the id of a document is a UUID, as the list of documents gives it")
-    };
-    let id: DocumentId = id.parse().map_err(unknown)?;
+    let id = parse(&id)?;
     let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
     documents::delete(&mut tx, id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse(id: &str) -> Result<DocumentId, Problem> {
+    id.parse().map_err(|_| {
+        Problem::new(ProblemKind::DocumentNotFound, "the id of a document is a UUID, as the list of documents gives it")
+    })
+}
+
+impl From<Outcome> for OutcomeBody {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            run_id: outcome.run.0,
+            outcome: outcome.outcome,
+            reason: outcome.reason,
+            chunks: outcome.chunks,
+            milliseconds: outcome.milliseconds,
+        }
+    }
 }
 
 impl From<Counts> for CountsBody {

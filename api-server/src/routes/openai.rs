@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use docbrain_core::answer::Question;
 use docbrain_core::ids::ConversationId;
+use docbrain_core::store::conversations::Channel;
 use docbrain_core::store::{self, Pool, TenantTx};
 use futures::{StreamExt, stream};
 
-use super::chat::asked::{self, Ask, Asked, Channel, Step};
+use super::chat::asked::{self, Ask, Asked, Step};
 use crate::access::TenantAccess;
 use crate::extract::{Json, Path};
 use crate::middleware::{RequestId, log_causes};
@@ -56,7 +57,7 @@ pub(crate) async fn create_completion(
     let bot = asked::open(&Pool::from_ref(&state), &access, &request.model).await?;
     let question = Question { text: asked::question("messages", &text)?.to_owned(), history };
     let conversation = ConversationId::new();
-    let asked = Asked::begin(&state, Ask { access, bot, question, conversation, channel: Channel::Openai }).await?;
+    let asked = Asked::begin(&state, Ask { access, bot, question, conversation, channel: Channel::OpenAi }).await?;
     let header = Header::new(conversation, Utc::now(), request.model.clone());
     if request.wants_stream() {
         Ok(tell(asked, header, request.wants_usage(), request_id))

@@ -20,14 +20,25 @@ use crate::middleware::RequestId;
 use crate::problem::{Problem, ProblemKind};
 use crate::sse;
 
+pub(super) mod history;
+
 /// How often a run that is followed is looked at.
 const PERIOD: Duration = Duration::from_millis(250);
 /// Most failures that are listed.
 const MOST_FAILURES: u32 = 100;
 
-/// A run of ingestion.
+/// A run of ingestion, with what failed in it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct RunBody {
+    #[serde(flatten)]
+    summary: RunSummary,
+    /// The first hundred documents that could not be indexed, by path.
+    failures: Vec<FailureBody>,
+}
+
+/// A run of ingestion.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct RunSummary {
     /// Its id.
     id: Uuid,
     /// The knowledge source it indexes.
@@ -52,8 +63,6 @@ pub(crate) struct RunBody {
     /// Bytes of originals read a second.
     #[schema(example = 20_480.0)]
     bytes_per_second: f64,
-    /// The first hundred documents that could not be indexed, by path.
-    failures: Vec<FailureBody>,
 }
 
 /// What changes as a run goes on.
@@ -164,9 +173,9 @@ impl Follower {
             };
             match run {
                 Err(problem) => return (sse::failure(&problem, &self.request_id), None),
-                Ok(run) if run.finished_at.is_some() => return (sse::event("done", &run), None),
-                Ok(run) if self.told.as_ref() != Some(&run.progress) => {
-                    self.told = Some(run.progress.clone());
+                Ok(run) if run.summary.finished_at.is_some() => return (sse::event("done", &run), None),
+                Ok(run) if self.told.as_ref() != Some(&run.summary.progress) => {
+                    self.told = Some(run.summary.progress.clone());
                     return (sse::event("progress", &run), Some(self));
                 }
                 Ok(_) => tokio::time::sleep(PERIOD).await,
@@ -187,12 +196,12 @@ async fn load(pool: &Pool, tenant: TenantId, id: RunId) -> Result<RunBody, Probl
     tx.commit().await?;
     let failures =
         failures.into_iter().map(|failure| FailureBody { path: failure.path, reason: failure.reason }).collect();
-    Ok(RunBody::new(run, failures, Utc::now()))
+    Ok(RunBody { summary: run.into(), failures })
 }
 
-impl RunBody {
-    fn new(run: RunRow, failures: Vec<FailureBody>, now: DateTime<Utc>) -> Self {
-        let ended = run.finished_at.unwrap_or(now);
+impl From<RunRow> for RunSummary {
+    fn from(run: RunRow) -> Self {
+        let ended = run.finished_at.unwrap_or_else(Utc::now);
         let seconds = run.started_at.map_or(0.0, |started| (ended - started).as_seconds_f64().max(0.0));
         let rate = |count: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
@@ -207,7 +216,6 @@ impl RunBody {
             documents_per_second: rate(f64::from(run.documents_indexed)),
             chunks_per_second: rate(f64::from(run.chunks)),
             bytes_per_second: rate(bytes),
-            failures,
             progress: Progress::from(run),
         }
     }

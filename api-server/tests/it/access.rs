@@ -191,6 +191,8 @@ struct Victim {
     source: String,
     document: String,
     run: String,
+    conversation: String,
+    message: String,
     member: String,
     invitation: String,
     token: String,
@@ -203,6 +205,7 @@ impl Victim {
         let mut tx = world.begin(world.acme).await;
         let run = runs::enqueue(&mut tx, source, "test").await.unwrap().to_string();
         tx.commit().await.unwrap();
+        let (conversation, message) = world.exchange("What is the secret of acme?", |_| {}).await;
         world.member(world.acme, Role::Admin, "admin@acme.example").await;
         let id = |reply: Reply, status: u16| reply.json(status)["id"].as_str().unwrap().to_owned();
         let invitation = json!({"email": "new@acme.example", "role": "viewer"});
@@ -213,6 +216,8 @@ impl Victim {
             source: source.to_string(),
             document,
             run,
+            conversation: conversation.to_string(),
+            message: message.to_string(),
             member: members["members"][0]["id"].as_str().unwrap().to_owned(),
             invitation: id(world.post("/invitations", &invitation).await, 201),
             token: id(world.post("/tokens", &token).await, 201),
@@ -241,9 +246,8 @@ impl Victim {
                 Form::default().field("chatbot", &self.chatbot).file("a.md", b"a").text_request(),
                 Some("chatbot_not_found"),
             ),
-            "get_chatbot" | "delete_chatbot" | "list_documents" | "list_sources" => {
-                (bare(request, at(&self.chatbot)), Some("chatbot_not_found"))
-            }
+            "get_chatbot" | "delete_chatbot" | "list_documents" | "list_sources" | "list_conversations"
+            | "export_conversations" => (bare(request, at(&self.chatbot)), Some("chatbot_not_found")),
             "update_chatbot" => (json(request, at(&self.chatbot), spec), Some("chatbot_not_found")),
             "create_source" => (json(request, at(&self.chatbot), json!({"name": "mine"})), Some("chatbot_not_found")),
             "create_completion" => {
@@ -256,23 +260,32 @@ impl Victim {
                 let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
                 (json(request, at(&self.chatbot), body), Some("chatbot_not_found"))
             }
-            "get_source" | "delete_source" | "create_sync" => {
+            "get_overview" | "list_usage" => {
+                (bare(request, format!("{}?chatbot={}", operation.path, self.chatbot)), Some("chatbot_not_found"))
+            }
+            "get_source" | "delete_source" | "create_sync" | "list_runs" => {
                 (bare(request, at(&self.source)), Some("knowledge_source_not_found"))
             }
             "update_source" => (json(request, at(&self.source), spec), Some("knowledge_source_not_found")),
-            "delete_document" => (bare(request, at(&self.document)), Some("document_not_found")),
-            "get_run" | "follow_run" => (bare(request, at(&self.run)), Some("run_not_found")),
+            "get_document" | "get_original" | "reingest_document" | "delete_document" => {
+                (bare(request, at(&self.document)), Some("document_not_found"))
+            }
+            "get_run" | "follow_run" | "list_run_documents" | "cancel_run" => {
+                (bare(request, at(&self.run)), Some("run_not_found"))
+            }
+            "get_conversation" | "delete_conversation" => {
+                (bare(request, at(&self.conversation)), Some("conversation_not_found"))
+            }
+            "put_feedback" => (json(request, at(&self.message), json!({"rating": "down"})), Some("message_not_found")),
+            "delete_feedback" => (bare(request, at(&self.message)), Some("message_not_found")),
             "update_member" => (json(request, at(&self.member), json!({"role": "viewer"})), Some("member_not_found")),
             "delete_member" => (bare(request, at(&self.member)), Some("member_not_found")),
             "delete_invitation" => (bare(request, at(&self.invitation)), Some("invitation_not_found")),
             "delete_token" => (bare(request, at(&self.token)), Some("api_token_not_found")),
-            "list_models" | "list_chatbots" | "list_members" | "list_invitations" | "list_tokens" | "list_changes" | "get_settings" => {
-                (bare(request, operation.path.clone()), None)
-            }
+            "list_models" | "list_chatbots" | "list_members" | "list_invitations" | "list_tokens" | "list_changes"
+            | "get_settings" => (bare(request, operation.path.clone()), None),
             "list_tenants" => (bare(request, operation.path.clone()), Some("forbidden")),
-            "update_tenant" => {
-                (json(request, at("acme"), json!({"suspended": true})), Some("forbidden"))
-            }
+            "update_tenant" => (json(request, at("acme"), json!({"suspended": true})), Some("forbidden")),
             // They make things of the caller's own tenant, and name nothing else.
             "create_chatbot" | "create_invitation" | "create_token" | "update_settings" => return None,
             other => panic!("say here how {other} is called as the wrong tenant"),
@@ -283,6 +296,10 @@ impl Victim {
     async fn is_unharmed(&self, world: &World) {
         let counts = world.get("/chatbots/helper/documents").await.json(200)["counts"].clone();
         assert_eq!(counts["indexed"], 1, "nothing was deleted");
+        let run = world.get(&format!("/runs/{}", self.run)).await.json(200);
+        assert_eq!(run["state"], "queued", "nothing was cancelled");
+        let kept = world.get(&format!("/conversations/{}", self.conversation)).await.json(200);
+        assert_eq!((&kept["messages"], &kept["down"]), (&json!(2), &json!(0)), "nothing was rated");
         let chatbot = world.get("/chatbots/helper").await.json(200);
         assert_eq!(chatbot["spec"]["suspended"], false);
         assert_eq!(chatbot["knowledge_sources"], json!(["docs"]));

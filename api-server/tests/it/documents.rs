@@ -144,17 +144,14 @@ async fn a_list_comes_in_pages(owner: PgPool) {
     let docs = (0..3).fold(form("docs"), |form, n| form.file(&format!("{n}.md"), b"x"));
     world.upload(&docs).await.json(202);
     world.upload(&form("news").file("1.md", b"y").file("a/b.md", b"y")).await.json(202);
-    let mut seen = Vec::new();
-    let mut query = "?limit=2".to_owned();
-    loop {
-        let page = world.get(&format!("/chatbots/pair/documents{query}")).await.json(200);
-        assert_eq!(page["counts"]["pending"], 5);
-        seen.extend(paths(&page).into_iter().map(str::to_owned));
-        let Some(next) = page["next"].as_str() else { break };
-        query = format!("?limit=2&after={next}");
-    }
-    assert_eq!(seen, ["0.md", "1.md", "1.md", "2.md", "a/b.md"]);
-    for bad in ["?limit=0", "?limit=1001", "?after=1.md", "?after=x/1.md"] {
+    let seen = async |path: &str| -> Vec<String> {
+        let documents = world.pages(path, "documents", async || {}).await;
+        documents.iter().map(|document| document["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(seen("/chatbots/pair/documents").await, ["0.md", "1.md", "1.md", "2.md", "a/b.md"]);
+    assert_eq!(seen("/chatbots/pair/documents?sort=newest").await, ["a/b.md", "1.md", "2.md", "1.md", "0.md"]);
+    assert_eq!(world.get("/chatbots/pair/documents?limit=5").await.json(200)["next"], Value::Null);
+    for bad in ["?limit=0", "?limit=1001", "?after=1.md", "?after=Mg"] {
         world.get(&format!("/chatbots/helper/documents{bad}")).await.problem(422, "invalid_field");
     }
     for bad in ["?limit=x", "?page=2"] {
@@ -194,4 +191,103 @@ async fn a_deleted_document_answers_no_more(owner: PgPool) {
     assert_eq!(world.chat(question).await.json(200)["answerable"], false);
     delete(&id.to_string()).await.problem(404, "document_not_found");
     delete("a.md").await.problem(404, "document_not_found");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_list_is_filtered(owner: PgPool) {
+    let world = World::new(owner).await;
+    world.index(world.acme, "docs", "guide/start.md", &["How to start."]).await;
+    world.index(world.acme, "news", "2024.md", &["What is new."]).await;
+    world
+        .upload(&Form::default().field("source", "docs").file("guide/100%.md", b"x").file("b.md", b"x"))
+        .await
+        .json(202);
+    let found = async |query: &str| -> Vec<String> {
+        let list = world.get(&format!("/chatbots/pair/documents?{query}")).await.json(200);
+        paths(&list).into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(found("status=indexed").await, ["2024.md", "guide/start.md"]);
+    assert_eq!(found("status=pending&source=docs").await, ["b.md", "guide/100%.md"]);
+    assert_eq!(found("source=news").await, ["2024.md"]);
+    assert_eq!(found("search=GUIDE").await, ["2024.md", "guide/100%.md", "guide/start.md"], "by path and by title");
+    assert_eq!(found("search=100%25").await, ["guide/100%.md"]);
+    assert!(found("search=1_0").await.is_empty(), "no character stands for others");
+    for bad in ["search=%00", &format!("search={}", "x".repeat(201)), "source=%00"] {
+        world.get(&format!("/chatbots/pair/documents?{bad}")).await.problem(422, "invalid_field");
+    }
+    for bad in ["status=lost", "sort=size"] {
+        world.get(&format!("/chatbots/pair/documents?{bad}")).await.problem(400, "bad_request");
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_document_is_indexed_anew(owner: PgPool) {
+    let world = World::new(owner).await;
+    let question = "Which command sets a timeout on a key?";
+    let id = world.index(world.acme, "docs", "a.md", &["The EXPIRE command sets a timeout on a key."]).await;
+    let path = format!("/document/{id}");
+    let document = world.get(&path).await.json(200);
+    assert_eq!(
+        (&document["path"], &document["status"], &document["last_run"]),
+        (&json!("a.md"), &json!("indexed"), &Value::Null)
+    );
+    let run = world.post(&format!("{path}/reingest"), &Value::Null).await.json(202)["run_id"].clone();
+    assert_eq!(world.get(&format!("/runs/{}", run.as_str().unwrap())).await.json(200)["state"], "queued");
+    assert_eq!(world.get(&path).await.json(200)["status"], "pending");
+    assert_eq!(world.chat(question).await.json(200)["answerable"], true, "it is found in the meantime");
+
+    // A failure is told with the run it comes from, and forgotten by the next try.
+    sqlx::query("insert into run_documents (tenant_id, run_id, document_id, path, outcome, reason) select tenant_id, $1, $2, 'a.md', 'failed', 'it is broken' from tenants where name = 'acme'")
+        .bind(run.as_str().unwrap().parse::<uuid::Uuid>().unwrap())
+        .bind(id.0)
+        .execute(&world.owner)
+        .await
+        .unwrap();
+    sqlx::query("update documents set status = 'failed', error_code = 'broken', attempts = 5")
+        .execute(&world.owner)
+        .await
+        .unwrap();
+    let failed = world.get(&path).await.json(200);
+    assert_eq!((&failed["last_run"]["run_id"], &failed["last_run"]["reason"]), (&run, &json!("it is broken")));
+    assert_eq!(failed["error"]["code"], "broken");
+    let again = world.post(&format!("{path}/reingest"), &Value::Null).await.json(202);
+    assert_ne!(again["run_id"], run);
+    let pending = world.get(&path).await.json(200);
+    assert_eq!((&pending["status"], &pending["error"]), (&json!("pending"), &Value::Null));
+
+    sqlx::query("update knowledge_sources set suspended = true").execute(&world.owner).await.unwrap();
+    sqlx::query("update documents set status = 'indexed'").execute(&world.owner).await.unwrap();
+    world.post(&format!("{path}/reingest"), &Value::Null).await.problem(409, "knowledge_source_suspended");
+    assert_eq!(world.get(&path).await.json(200)["status"], "indexed", "a refusal changes nothing");
+    for unknown in ["01980000-0000-7000-8000-000000000000", "a.md"] {
+        world.get(&format!("/document/{unknown}")).await.problem(404, "document_not_found");
+        world.post(&format!("/document/{unknown}/reingest"), &Value::Null).await.problem(404, "document_not_found");
+        world.get(&format!("/document/{unknown}/original")).await.problem(404, "document_not_found");
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn an_original_is_saved_as_it_came(owner: PgPool) {
+    let world = World::new(owner).await;
+    let bytes: Vec<u8> = (0..2_500_001_u32).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
+    let form = Form::default().field("source", "docs").file("plans/Maße.html", &bytes).file("empty.txt", b"");
+    let accepted = world.upload(&form).await.json(202);
+    let path = |n: usize| format!("/document/{}/original", accepted["documents"][n]["id"].as_str().unwrap());
+    let reply = world.get(&path(0)).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.body == bytes, "the bytes differ");
+    let header = |name: &str| reply.headers[name].to_str().unwrap();
+    assert_eq!(header("content-type"), "application/octet-stream");
+    assert_eq!(header("content-length"), "2500001");
+    assert_eq!(header("content-disposition"), "attachment; filename=\"Ma_e.html\"; filename*=UTF-8''Ma%C3%9Fe.html");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert_eq!(header("content-security-policy"), "default-src 'none'; sandbox");
+
+    let again = Request::get(path(0)).admin("acme").header("if-none-match", header("etag"));
+    let again = world.send(again.body(Body::empty()).unwrap()).await;
+    assert_eq!((again.status.as_u16(), again.body.len(), &again.headers["etag"]), (304, 0, &reply.headers["etag"]));
+    let other = Request::get(path(0)).admin("acme").header("if-none-match", "\"0000\"");
+    assert_eq!(world.send(other.body(Body::empty()).unwrap()).await.status, 200);
+    let empty = world.get(&path(1)).await;
+    assert_eq!((empty.status.as_u16(), empty.body.len()), (200, 0));
 }

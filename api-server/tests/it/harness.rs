@@ -3,22 +3,25 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use chrono::{TimeDelta, Utc};
 use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
-use docbrain_core::ids::{AccountId, DocumentId, KnowledgeSourceId, TenantId};
+use docbrain_core::ids::{AccountId, ConversationId, DocumentId, KnowledgeSourceId, MessageId, TenantId};
 use docbrain_core::lexical::{self, Language};
 use docbrain_core::models::Endpoint;
 use docbrain_core::provision::Provisioner;
 use docbrain_core::store::accounts::{self, NewAccount};
+use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::chunks::{NewChunk, Reading};
+use docbrain_core::store::conversations::{self, Channel, Exchange};
 use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::generations::GenerationSettings;
 use docbrain_core::store::members::{self, Role};
@@ -27,7 +30,7 @@ use docbrain_core::store::sessions::{self, NewSession, SessionKind};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::ConnectOptions;
 use tokio::net::TcpListener;
@@ -177,9 +180,43 @@ impl World {
         id
     }
 
+    /// Keeps an exchange with `helper` as a chat does; the conversation and its answer.
+    pub(crate) async fn exchange<'a>(
+        &self,
+        question: &'a str,
+        change: impl FnOnce(&mut Exchange<'a>),
+    ) -> (ConversationId, MessageId) {
+        static CITATIONS: LazyLock<Value> = LazyLock::new(|| json!([{"number": 1, "title": "EXPIRE"}]));
+        let bot = chatbots::get(&mut self.begin(self.acme).await, &ChatbotRef::from("helper")).await.unwrap();
+        let mut exchange = Exchange {
+            chatbot: bot.id,
+            conversation: ConversationId::new(),
+            channel: Channel::Api,
+            visitor: None,
+            question,
+            answer: "Call EXPIRE. [1]",
+            kind: "generated",
+            answerable: true,
+            best_score: Some(0.5),
+            citations: &CITATIONS,
+            model: Some("m1"),
+            prompt_tokens: 100,
+            completion_tokens: 10,
+            cost_micros: Some(7),
+            milliseconds: 200,
+        };
+        change(&mut exchange);
+        let message = conversations::append(&self.api, self.acme, &exchange).await.unwrap();
+        (exchange.conversation, message)
+    }
+
+    /// The answer to a request, its body still to be read.
+    pub(crate) async fn open(&self, request: Request<Body>) -> Response {
+        self.app.clone().oneshot(request).await.unwrap()
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.open(request).await.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: parts.status, headers: parts.headers, body }
     }
@@ -191,6 +228,29 @@ impl World {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(Request::post(path).admin("acme").json(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send(Request::put(path).admin("acme").json(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.send(Request::delete(path).admin("acme").body(Body::empty()).unwrap()).await
+    }
+
+    /// The rows of all pages of a list, two to a page; `between` is done after each.
+    pub(crate) async fn pages(&self, path: &str, noun: &str, mut between: impl AsyncFnMut()) -> Vec<Value> {
+        let (mut rows, mut after) = (Vec::new(), String::new());
+        loop {
+            let sign = if path.contains('?') { '&' } else { '?' };
+            let mut page = self.get(&format!("{path}{sign}limit=2{after}")).await.json(200);
+            let found = page[noun].as_array_mut().unwrap();
+            assert!((1..=2).contains(&found.len()) || rows.is_empty(), "an empty page");
+            rows.append(found);
+            let Some(next) = page["next"].as_str() else { return rows };
+            after = format!("&after={next}");
+            between().await;
+        }
     }
 
     pub(crate) async fn chat(&self, message: &str) -> Reply {
@@ -311,6 +371,12 @@ impl Reply {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.headers["content-type"], "application/json");
         serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Nothing but this status.
+    pub(crate) fn body_is_empty(&self, status: u16) {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert!(self.body.is_empty(), "{}", self.text());
     }
 
     /// The body of a refusal, which has all that every refusal has.

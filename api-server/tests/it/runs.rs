@@ -100,3 +100,75 @@ async fn a_run_that_failed_says_why(owner: PgPool) {
     assert_eq!((&body["state"], &body["reason"]), (&json!("failed"), &json!("the embedding model cannot be reached")));
     assert_eq!(body["documents_per_second"], 0.0);
 }
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_runs_of_a_source_are_listed_newest_first(owner: PgPool) {
+    let world = World::new(owner).await;
+    let source = world.source(world.acme, "docs").await;
+    let mut asked = Vec::new();
+    let enqueue = async |trigger: &str| {
+        let mut tx = world.begin(world.acme).await;
+        let run = runs::enqueue(&mut tx, source, trigger).await.unwrap();
+        tx.commit().await.unwrap();
+        run.to_string()
+    };
+    for n in 0..5 {
+        asked.push(enqueue(&n.to_string()).await);
+    }
+    let mut late = 0;
+    let rows = world
+        .pages("/sources/docs/runs", "runs", async || {
+            late += 1;
+            enqueue(&format!("late {late}")).await;
+        })
+        .await;
+    assert!(rows.iter().map(|run| run["id"].as_str().unwrap()).eq(asked.iter().rev()), "{rows:?}");
+    assert_eq!(world.get(&format!("/sources/{source}/runs")).await.json(200)["runs"].as_array().unwrap().len(), 7);
+    assert_eq!(world.get("/sources/news/runs").await.json(200), json!({"runs": [], "next": null}));
+    world.get("/sources/manual/runs").await.problem(404, "knowledge_source_not_found");
+    world.get("/sources/docs/runs?after=Mg").await.problem(422, "invalid_field");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn each_document_of_a_run_has_its_outcome(owner: PgPool) {
+    let world = World::new(owner).await;
+    let run = uploaded(&world).await;
+    carry_out(&world, run, Duration::from_millis(5)).await;
+    let path = format!("/runs/{run}/documents");
+    let rows = world.pages(&path, "documents", async || {}).await;
+    let told: Vec<_> =
+        rows.iter().map(|row| (row["path"].as_str().unwrap(), row["outcome"].as_str().unwrap())).collect();
+    assert_eq!(told, [("bad.pdf", "failed"), ("good.md", "indexed")]);
+    assert_eq!(rows[0]["reason"], "it is protected by a password");
+    let failed = world.get(&format!("{path}?outcome=failed")).await.json(200);
+    assert_eq!(failed["documents"], json!([rows[0]]));
+    let first = world.get(&format!("{path}?limit=1")).await.json(200);
+    let second = world.get(&format!("{path}?limit=1&after={}", first["next"].as_str().unwrap())).await.json(200);
+    assert_eq!((&first["documents"][0], &second["documents"][0], &second["next"]), (&rows[0], &rows[1], &json!(null)));
+    let document = world.get(&format!("/document/{}", rows[1]["document_id"].as_str().unwrap())).await.json(200);
+    assert_eq!((&document["last_run"]["run_id"], &document["last_run"]["outcome"]), (&json!(run), &json!("indexed")));
+    world.get(&format!("{path}?outcome=lost")).await.problem(422, "invalid_field");
+    world.get("/runs/01980000-0000-7000-8000-000000000000/documents").await.problem(404, "run_not_found");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_cancelled_run_ends_and_its_process_notices(owner: PgPool) {
+    let world = World::new(owner).await;
+    let run = uploaded(&world).await;
+    let mut tx = world.begin(world.acme).await;
+    let (lease, _) = runs::acquire(&mut tx, run).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    let path = format!("/runs/{run}/cancel");
+    for _ in 0..2 {
+        let cancelled = world.post(&path, &json!(null)).await.json(200);
+        assert_eq!((&cancelled["state"], &cancelled["reason"]), (&json!("failed"), &json!("cancelled")));
+    }
+    let mut tx = world.begin(world.acme).await;
+    let beat = runs::heartbeat(&mut tx, lease).await;
+    assert!(matches!(beat, Err(docbrain_core::store::Error::LeaseLost)), "{beat:?}");
+    assert!(runs::due(&world.owner).await.unwrap().is_empty());
+    let done = uploaded(&world).await;
+    carry_out(&world, done, Duration::ZERO).await;
+    assert_eq!(world.post(&format!("/runs/{done}/cancel"), &json!(null)).await.json(200)["state"], "succeeded");
+    world.post("/runs/latest/cancel", &json!(null)).await.problem(404, "run_not_found");
+}

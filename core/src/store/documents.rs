@@ -3,11 +3,16 @@
 //! A document is `pending`, `indexed` or `failed`. There is no "processing": a process that dies leaves nothing to
 //! clean up, and what is being worked on is said by the run.
 
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::{Error, TenantTx};
 use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId};
+
+mod listing;
+mod original;
+
+pub use listing::{Counts, DocumentRow, DocumentStatus, Filter, Outcome, Sort, count, get, last_outcome, list};
+pub use original::{original, slice};
 
 /// Largest original that is kept, in bytes.
 pub const MAX_ORIGINAL_BYTES: usize = 256 * 1024 * 1024;
@@ -42,51 +47,6 @@ impl Put {
             Self::Pending(id) | Self::Unchanged(id) => id,
         }
     }
-}
-
-/// How far a document is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DocumentStatus {
-    /// It waits for a run.
-    Pending,
-    /// Questions find it.
-    Indexed,
-    /// It could not be indexed.
-    Failed {
-        /// One word for programs.
-        code: String,
-        /// A sentence for people.
-        detail: String,
-    },
-}
-
-/// A document as listed.
-#[derive(Clone, Debug)]
-pub struct DocumentRow {
-    /// Its id.
-    pub id: DocumentId,
-    /// Its knowledge source's name.
-    pub source: String,
-    /// Path within the knowledge source.
-    pub path: String,
-    /// Title, from the content once it was read.
-    pub title: String,
-    /// Where a visitor can open it.
-    pub url: Option<String>,
-    /// How far it is.
-    pub status: DocumentStatus,
-    /// Size of the original in bytes.
-    pub size_bytes: u64,
-    /// Language as ISO 639-1, once read.
-    pub language: Option<String>,
-    /// Number of pages, where the format has pages.
-    pub pages: Option<u32>,
-    /// Chunks in the index.
-    pub chunks: u32,
-    /// When it first arrived.
-    pub created_at: DateTime<Utc>,
-    /// When it was last indexed.
-    pub indexed_at: Option<DateTime<Utc>>,
 }
 
 /// Stores a document and its original; content that is already there is not written again.
@@ -146,85 +106,18 @@ pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDoc
     Ok(Put::Pending(id.into()))
 }
 
-/// Documents of some knowledge sources by path and id, after `after` in that order, at most `limit`.
-pub async fn list(
-    tx: &mut TenantTx,
-    sources: &[KnowledgeSourceId],
-    after: Option<(&str, DocumentId)>,
-    limit: u32,
-) -> Result<Vec<DocumentRow>, Error> {
-    let sources: Vec<_> = sources.iter().map(|id| id.0).collect();
-    let rows = sqlx::query!(
-        "select d.id, s.name as source, d.path, d.title, d.url, d.status, d.error_code, d.error_detail, d.size_bytes,
-                d.language, d.pages, d.chunks, d.created_at, d.indexed_at
-         from documents d
-         join knowledge_sources s on s.tenant_id = d.tenant_id and s.id = d.knowledge_source_id
-         where d.tenant_id = $1 and d.knowledge_source_id = any ($2)
-           and ($3::text is null or (d.path, d.id) > ($3, $4))
-         order by d.path, d.id limit $5",
+/// Has a document indexed anew by the next run of its knowledge source, which is returned. Questions find what was
+/// indexed of it until then.
+pub async fn reset(tx: &mut TenantTx, id: DocumentId) -> Result<KnowledgeSourceId, Error> {
+    let source = sqlx::query_scalar!(
+        "update documents set status = 'pending', error_code = null, error_detail = null, attempts = 0, updated_at = now()
+         where tenant_id = $1 and id = $2 returning knowledge_source_id",
         tx.tenant().0,
-        &sources,
-        after.map(|(path, _)| path),
-        after.map(|(_, id)| id.0),
-        i64::from(limit),
+        id.0,
     )
-    .fetch_all(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| DocumentRow {
-            id: row.id.into(),
-            source: row.source,
-            path: row.path,
-            title: row.title,
-            url: row.url,
-            status: match (row.error_code, row.status.as_str()) {
-                (Some(code), _) => DocumentStatus::Failed { code, detail: row.error_detail.unwrap_or_default() },
-                (None, "indexed") => DocumentStatus::Indexed,
-                (None, _) => DocumentStatus::Pending,
-            },
-            size_bytes: u64::try_from(row.size_bytes).unwrap_or(0),
-            language: row.language,
-            pages: row.pages.and_then(|pages| u32::try_from(pages).ok()),
-            chunks: u32::try_from(row.chunks).unwrap_or(0),
-            created_at: row.created_at,
-            indexed_at: row.indexed_at,
-        })
-        .collect())
-}
-
-/// How many documents of some knowledge sources are pending, indexed and failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Waiting for a run.
-    pub pending: u32,
-    /// Found by questions.
-    pub indexed: u32,
-    /// Could not be indexed.
-    pub failed: u32,
-    /// Chunks of all.
-    pub chunks: u32,
-}
-
-/// Counts documents by status.
-pub async fn count(tx: &mut TenantTx, sources: &[KnowledgeSourceId]) -> Result<Counts, Error> {
-    let sources: Vec<_> = sources.iter().map(|id| id.0).collect();
-    let row = sqlx::query!(
-        r#"select count(*) filter (where status = 'pending') as "pending!", count(*) filter (where status = 'indexed') as "indexed!",
-                count(*) filter (where status = 'failed') as "failed!", coalesce(sum(chunks), 0) as "chunks!"
-         from documents where tenant_id = $1 and knowledge_source_id = any ($2)"#,
-        tx.tenant().0,
-        &sources,
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    let number = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
-    Ok(Counts {
-        pending: number(row.pending),
-        indexed: number(row.indexed),
-        failed: number(row.failed),
-        chunks: number(row.chunks),
-    })
+    source.map(KnowledgeSourceId).ok_or(Error::NotFound { what: "document" })
 }
 
 /// Deletes a document with its chunks, and its original when no other document has the same content.
@@ -327,16 +220,4 @@ pub async fn begin_attempts(tx: &mut TenantTx, ids: &[DocumentId]) -> Result<(),
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-/// The original with this content. Originals live in Postgres, by the hash of their content.
-pub async fn original(tx: &mut TenantTx, content_sha256: &[u8]) -> Result<Vec<u8>, Error> {
-    let bytes = sqlx::query_scalar!(
-        "select bytes from originals where tenant_id = $1 and sha256 = $2",
-        tx.tenant().0,
-        content_sha256,
-    )
-    .fetch_optional(&mut **tx)
-    .await?;
-    bytes.ok_or(Error::NotFound { what: "original" })
 }

@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Error, Pool, TenantTx};
 use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId, RunId, TenantId};
+
+mod report;
+
+pub use report::{DocumentResult, Failure, RunKey, RunRow, RunState, documents, failures, get, list};
 
 /// How long a lease holds without a heartbeat.
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -22,58 +25,6 @@ pub fn id_of(source: KnowledgeSourceId, trigger: &str) -> RunId {
     hash.update(trigger.as_bytes());
     let digest = hash.finalize();
     RunId(Uuid::new_v8(digest[..16].try_into().expect("sixteen bytes")))
-}
-
-/// How far a run is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// It waits for a process.
-    Queued,
-    /// A process works on it.
-    Running,
-    /// Every document was handled; some may have failed, each with its reason.
-    Succeeded,
-    /// It ended early.
-    Failed {
-        /// A sentence for people.
-        reason: String,
-    },
-}
-
-impl RunState {
-    /// Whether nothing more will happen.
-    pub fn has_ended(&self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed { .. })
-    }
-}
-
-/// A run with its counts.
-#[derive(Clone, Debug)]
-pub struct RunRow {
-    /// Its id.
-    pub id: RunId,
-    /// The knowledge source it indexes.
-    pub source: KnowledgeSourceId,
-    /// How far it is.
-    pub state: RunState,
-    /// Documents of the source when it began.
-    pub documents_total: u32,
-    /// Indexed by it.
-    pub documents_indexed: u32,
-    /// Found indexed already.
-    pub documents_unchanged: u32,
-    /// Could not be indexed.
-    pub documents_failed: u32,
-    /// Chunks written.
-    pub chunks: u32,
-    /// Bytes of originals read.
-    pub bytes: u64,
-    /// When it was asked for.
-    pub created_at: DateTime<Utc>,
-    /// When a process first began it.
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
-    pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// Asks for a run; asking again for the same trigger changes nothing.
@@ -89,34 +40,6 @@ pub async fn enqueue(tx: &mut TenantTx, source: KnowledgeSourceId, trigger: &str
     .execute(&mut **tx)
     .await?;
     Ok(id)
-}
-
-/// The run with this id.
-pub async fn get(tx: &mut TenantTx, id: RunId) -> Result<RunRow, Error> {
-    let row = sqlx::query!("select * from runs where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or(Error::NotFound { what: "run" })?;
-    let number = |count: i32| u32::try_from(count).unwrap_or(0);
-    Ok(RunRow {
-        id,
-        source: row.knowledge_source_id.into(),
-        state: match row.state.as_str() {
-            "queued" => RunState::Queued,
-            "running" => RunState::Running,
-            "succeeded" => RunState::Succeeded,
-            _ => RunState::Failed { reason: row.reason.unwrap_or_default() },
-        },
-        documents_total: number(row.documents_total),
-        documents_indexed: number(row.documents_indexed),
-        documents_unchanged: number(row.documents_unchanged),
-        documents_failed: number(row.documents_failed),
-        chunks: number(row.chunks),
-        bytes: u64::try_from(row.bytes).unwrap_or(0),
-        created_at: row.created_at,
-        started_at: row.started_at,
-        finished_at: row.finished_at,
-    })
 }
 
 /// Runs of all tenants that wait for a process, oldest first. For the owner, who launches them on one machine.
@@ -268,30 +191,6 @@ pub async fn fail(tx: &mut TenantTx, run: RunId, reason: &str) -> Result<(), Err
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-/// A document that a run could not index.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The document's path.
-    pub path: String,
-    /// Why, for people.
-    pub reason: String,
-}
-
-/// What a run could not index, by path, at most `limit`.
-pub async fn failures(tx: &mut TenantTx, run: RunId, limit: u32) -> Result<Vec<Failure>, Error> {
-    let rows = sqlx::query_as!(
-        Failure,
-        r#"select path, coalesce(reason, '') as "reason!" from run_documents
-         where tenant_id = $1 and run_id = $2 and outcome = 'failed' order by path limit $3"#,
-        tx.tenant().0,
-        run.0,
-        i64::from(limit),
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(rows)
 }
 
 fn held_or_lost(rows: u64) -> Result<(), Error> {

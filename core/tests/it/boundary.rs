@@ -50,14 +50,18 @@ async fn two_tenants(world: &World) -> (Tenant, Tenant) {
         let exchange = conversations::Exchange {
             chatbot: chatbot.id,
             conversation: ConversationId::new(),
+            channel: conversations::Channel::Api,
+            visitor: None,
             question: "q",
             answer: "a",
             kind: "extractive",
             answerable: true,
             best_score: Some(0.5),
             citations: &serde_json::json!([]),
+            model: None,
             prompt_tokens: 1,
             completion_tokens: 1,
+            cost_micros: None,
             milliseconds: 1,
         };
         conversations::append(&world.api, tenant.id, &exchange).await.unwrap();
@@ -226,11 +230,12 @@ async fn the_same_name_and_content_in_two_tenants_stay_two(owner: PgPool) {
         tx.commit().await.unwrap();
     }
     let mut tx = world.begin(acme.id).await;
-    let document = documents::list(&mut tx, &[acme.source], None, 10).await.unwrap().remove(0);
+    let document =
+        documents::list(&mut tx, &[acme.source], &documents::Filter::default(), None, 10).await.unwrap().remove(0);
     documents::delete(&mut tx, document.id).await.unwrap();
     tx.commit().await.unwrap();
     let mut tx = world.begin(rival.id).await;
-    let kept = documents::list(&mut tx, &[rival.source], None, 10).await.unwrap();
+    let kept = documents::list(&mut tx, &[rival.source], &documents::Filter::default(), None, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
     let work = documents::work(&mut tx, rival.source, rival.generation.id).await.unwrap();
     assert_eq!(documents::original(&mut tx, &work[0].content_sha256).await.unwrap(), b"same");

@@ -107,7 +107,8 @@ async fn deleted_documents_are_not_found(owner: PgPool) {
     let world = World::new(owner).await;
     let tenant = indexed(&world).await;
     let mut tx = world.begin(tenant.id).await;
-    let first = documents::list(&mut tx, &[tenant.source], None, 1).await.unwrap().remove(0);
+    let first =
+        documents::list(&mut tx, &[tenant.source], &documents::Filter::default(), None, 1).await.unwrap().remove(0);
     documents::delete(&mut tx, first.id).await.unwrap();
     tx.commit().await.unwrap();
     let found = search(&world, &tenant, "expire timeout", true, true).await;

@@ -46,7 +46,7 @@ async fn a_run_indexes_what_it_can_and_says_why_the_rest_failed(owner: PgPool) {
     let paths: Vec<&str> = failures.iter().map(|failure| failure.path.as_str()).collect();
     assert_eq!(paths, ["broken.docx", "empty.md", "mystery.bin"]);
     assert!(failures.iter().all(|failure| failure.reason.len() > 15), "{failures:?}");
-    let counts = documents::count(&mut tx, &[tenant.source]).await.unwrap();
+    let counts = documents::count(&mut tx, Some(&[tenant.source])).await.unwrap();
     assert_eq!((counts.pending, counts.indexed, counts.failed), (0, 40, 3));
 }
 
@@ -110,7 +110,7 @@ async fn a_model_server_that_is_gone_fails_the_run_and_no_document(owner: PgPool
     let elsewhere = World::new(world.owner.clone()).await.without_embeddings().await;
     elsewhere.start(&tenant, run).wait().await.unwrap();
     let mut tx = world.begin(tenant.id).await;
-    let counts = documents::count(&mut tx, &[tenant.source]).await.unwrap();
+    let counts = documents::count(&mut tx, Some(&[tenant.source])).await.unwrap();
     assert_eq!(counts.pending, 43);
     drop(tx);
     assert_eq!(world.finish(&tenant, run).await.documents_indexed, 40);

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use axum::extract::FromRef;
 use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question};
+use docbrain_core::chat::{ChatModel, Price, TokenUsage};
 use docbrain_core::embed::Embedder;
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
 use docbrain_core::retrieve::{self, Arms, Scope};
 use docbrain_core::store::Pool;
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
-use docbrain_core::store::conversations::{self, Exchange};
+use docbrain_core::store::conversations::{self, Channel, Exchange, Visitor};
 use docbrain_core::telemetry::metrics;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -75,15 +76,6 @@ fn profile(bot: ChatbotRow) -> BotProfile {
     }
 }
 
-/// What a conversation came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
-    Api,
-    Cli,
-    Mcp,
-    Openai,
-}
-
 /// A question as a client asks it.
 pub(crate) struct Ask {
     pub(crate) access: TenantAccess,
@@ -115,21 +107,24 @@ impl Asked {
         let Ask { access, bot, question, conversation, channel } = ask;
         let tenant = access.tenant;
         let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
-        tracing::debug!(?channel, conversation = %conversation.0, "question");
+        let visitor = access.visitor.map(|visitor| Visitor { id: visitor.id, identity: visitor.identity });
         let passages =
             retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
+        let model = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
+        let model = ChatModels::from_ref(state).named(model);
         let exchange = Begun {
             pool,
             tenant,
             chatbot: bot.id,
             conversation,
+            channel,
+            visitor,
+            model: model.clone().map(|model| (model, None)),
             question: question.text.clone(),
             best_score: passages.iter().map(|passage| passage.dense_score).reduce(f32::max),
             started,
             first_text: OnceLock::new(),
         };
-        let model = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
-        let model = ChatModels::from_ref(state).named(model);
         let events = answer::answer(question, passages, Arc::new(profile(bot)), model, embedder);
         Ok(Self { exchange: Arc::new(exchange), events })
     }
@@ -169,6 +164,10 @@ struct Begun {
     tenant: TenantId,
     chatbot: ChatbotId,
     conversation: ConversationId,
+    channel: Channel,
+    visitor: Option<Visitor>,
+    /// The chat model, and what it takes where that is known.
+    model: Option<(Arc<dyn ChatModel>, Option<Price>)>,
     question: String,
     /// Best dense score of the passages.
     best_score: Option<f32>,
@@ -187,17 +186,24 @@ impl Begun {
         let kind = word(answer.kind);
         let took = self.started.elapsed();
         let citations: Vec<CitationBody> = answer.citations.iter().map(CitationBody::from).collect();
+        let model = self.model.as_ref().filter(|_| answer.usage != TokenUsage::default());
+        // Where no model was asked there is nothing to pay.
+        let cost_micros = model.map_or(Some(0), |(_, price)| price.map(|price| price.of(answer.usage)));
         let exchange = Exchange {
             chatbot: self.chatbot,
             conversation: self.conversation,
+            channel: self.channel,
+            visitor: self.visitor.as_ref(),
             question: &self.question,
             answer: &answer.text,
             kind,
             answerable: answer.answerable,
             best_score: self.best_score,
             citations: &serde_json::to_value(&citations).expect("citations are JSON"),
+            model: model.map(|(model, _)| model.name()),
             prompt_tokens: answer.usage.prompt_tokens,
             completion_tokens: answer.usage.completion_tokens,
+            cost_micros,
             milliseconds: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         };
         let message = conversations::append(&self.pool, self.tenant, &exchange).await?;

@@ -9,6 +9,7 @@ use docbrain_core::ids::ConversationId;
 use docbrain_core::retrieve::{self, Passage, Scope};
 use docbrain_core::store::Pool;
 use docbrain_core::store::chatbots::ChatbotRow;
+use docbrain_core::store::conversations::Channel;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::TenantAccess;
 use crate::middleware::{RequestId, log_causes};
 use crate::problem::{Problem, ProblemKind};
-use crate::routes::chat::asked::{self, Ask, Asked, Channel};
+use crate::routes::chat::asked::{self, Ask, Asked};
 use crate::routes::chat::wire::{ChatReply, CitationBody};
 use crate::state::AppState;
 
