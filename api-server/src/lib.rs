@@ -5,6 +5,9 @@
 //! | `state` | what handlers are given |
 //! | `routes` | the table of all routes with who may call each, and one module a resource |
 //! | `access` | the admin token, and which tenant a request is for |
+//! | `client_ip` | the client's address, behind proxies too |
+//! | `limit` | how often and how much, as a route asks |
+//! | `idempotency` | creates that may be sent again |
 //! | `problem` | the one error type, `application/problem+json` |
 //! | `extract` | bodies, paths and queries that fail as a problem |
 //! | `middleware` | request ids, the access log, metrics, rendering of problems |
@@ -15,7 +18,10 @@
 #![warn(missing_docs)]
 
 mod access;
+mod client_ip;
 mod extract;
+mod idempotency;
+mod limit;
 mod middleware;
 mod problem;
 mod routes;
@@ -24,10 +30,14 @@ mod state;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::serve::ListenerExt;
+use docbrain_core::limits::Limits;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 pub use routes::{chat_once, openapi};
 pub use state::AppState;
@@ -37,7 +47,8 @@ pub fn router(state: AppState) -> Router {
     middleware::around(routes::table().into_router(&state)).with_state(state)
 }
 
-/// Serves the API until `stop` completes, then lets requests that are under way end.
+/// Serves the API until `stop` completes, then lets requests that are under way end. All the time, and at the end, it
+/// tells the database what answers have used up.
 pub async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -49,5 +60,13 @@ pub async fn serve(
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
     });
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop).await
+    let limits = Limits::from_ref(&state);
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = async move {
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
+        drop(end);
+        served
+    };
+    tokio::join!(serving, limits.report_until(ended)).0
 }

@@ -1,5 +1,7 @@
 //! Every route, and who may call it.
 
+use std::time::Duration;
+
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use utoipa_axum::router::UtoipaMethodRouterExt;
@@ -19,6 +21,12 @@ use table::{Caller, Table};
 
 pub use chat::chat_once;
 pub use docs::openapi;
+pub(crate) use documents::upload::memory::UploadMemory;
+
+/// Longest time until an answer is written, for clients that do not take it as a stream.
+const ANSWER: Duration = Duration::from_mins(2);
+/// Longest time for a client to send files.
+const UPLOAD: Duration = Duration::from_mins(10);
 
 /// The table: a route cannot be in it without its caller. Routes without an operation in the OpenAPI document are pages.
 #[rustfmt::skip]
@@ -31,10 +39,10 @@ pub(crate) fn table() -> Table {
         .route(Public, routes!(health::get_health))                  // GET    /healthz
         .route(Public, routes!(health::get_readiness))               // GET    /readyz
         .route(Public, routes!(metrics::get_metrics))                // GET    /metrics
-        .route(Admin,  routes!(chat::create_reply))                  // POST   /conversation/chat
+        .route_within(ANSWER, Admin, routes!(chat::create_reply))    // POST   /conversation/chat
         .route(Admin,  routes!(chatbots::list_chatbots))             // GET    /chatbots
         .route(Admin,  routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
-        .route(Admin,  routes!(documents::upload::create_documents)  // POST   /document/ingest
+        .route_within(UPLOAD, Admin, routes!(documents::upload::create_documents) // POST /document/ingest
             .layer(DefaultBodyLimit::disable()))
         .route(Admin,  routes!(documents::delete_document))          // DELETE /document/{id}
         .route(Admin,  routes!(runs::get_run))                       // GET    /runs/{id}

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::FromRef;
 use docbrain_core::chat::ChatModel;
 use docbrain_core::embed::Embedder;
+use docbrain_core::limits::Limits;
 use docbrain_core::models::Endpoint;
 use docbrain_core::store::Pool;
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::access::{AdminToken, TenantNames};
+use crate::client_ip::TrustedProxies;
+use crate::routes::UploadMemory;
 
 /// The state of the API; cheap to clone.
 #[derive(Clone)]
@@ -20,6 +24,9 @@ pub struct AppState {
     chat_models: ChatModels,
     admin_token: AdminToken,
     tenants: TenantNames,
+    limits: Limits,
+    trusted_proxies: TrustedProxies,
+    upload_memory: UploadMemory,
 }
 
 impl AppState {
@@ -27,12 +34,21 @@ impl AppState {
     #[expect(clippy::needless_pass_by_value, reason = "the token is not needed elsewhere: only its digest is kept")]
     pub fn new(pool: Pool, embedder: Arc<dyn Embedder>, chat: Option<Endpoint>, admin_token: SecretString) -> Self {
         Self {
+            limits: Limits::new(pool.clone()),
             pool,
             embedder,
             chat_models: ChatModels::new(chat),
             admin_token: AdminToken::new(&admin_token),
             tenants: TenantNames::default(),
+            trusted_proxies: TrustedProxies::default(),
+            upload_memory: UploadMemory::default(),
         }
+    }
+
+    /// Takes the word of reverse proxies in these networks on a client's address. Nobody's, without.
+    #[must_use]
+    pub fn trusting(self, proxies: Vec<IpNet>) -> Self {
+        Self { trusted_proxies: TrustedProxies::new(proxies), ..self }
     }
 }
 
@@ -52,6 +68,9 @@ parts! {
     chat_models: ChatModels,
     admin_token: AdminToken,
     tenants: TenantNames,
+    limits: Limits,
+    trusted_proxies: TrustedProxies,
+    upload_memory: UploadMemory,
 }
 
 /// The chat models of the installation's endpoint. One client a model, so that its connections are used again.

@@ -13,6 +13,7 @@ use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::runs::{self, RunState};
 use docbrain_core::store::{TenantTx, generations, sources, tenants};
 use docbrain_crds::manifest;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +30,9 @@ pub(crate) struct UpArguments {
     /// Bearer token that guards the API [default: made at the first start, kept in the home folder]
     #[arg(long, env = env::ADMIN_TOKEN, hide_env_values = true)]
     admin_token: Option<SecretString>,
+    /// Networks of reverse proxies whose word on a client's address is taken, separated by commas
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    trusted_proxies: Vec<IpNet>,
     /// Start without the demo chatbot
     #[arg(long)]
     no_demo: bool,
@@ -71,7 +75,8 @@ async fn serve(
         None => installation.home.secret("admin-token")?,
     };
     enqueue_what_is_left(installation, model.embedder.model()).await?;
-    let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone());
+    let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token.clone())
+        .trusting(up.trusted_proxies.clone());
     let address = listener.local_addr()?;
     let serving = async {
         docbrain_api::serve(listener, state, stop.clone().cancelled_owned()).await?;

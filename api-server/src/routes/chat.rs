@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question, Role, Turn};
 use docbrain_core::embed::Embedder;
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
+use docbrain_core::limits::Limits;
 use docbrain_core::retrieve::{self, Arms, Scope};
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
 use docbrain_core::store::conversations::{self, Exchange};
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use crate::access::AdminTenant;
 use crate::extract::Json;
+use crate::limit::{self, Asker};
 use crate::middleware::{RequestId, log_causes};
 use crate::problem::{Problem, ProblemKind};
 use crate::sse;
@@ -41,7 +43,8 @@ const HISTORY: u32 = 10;
     post, path = "/conversation/chat", tag = "conversations", request_body = ChatRequest,
     extensions(("x-problems" = json!([
         "bad_request", "chatbot_not_found", "conversation_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
-        "invalid_field", "model_failed", "model_refused", "model_unavailable", "embedding_unavailable", "model_busy", "model_timeout"
+        "invalid_field", "rate_limited", "budget_exhausted", "model_failed", "model_refused", "model_unavailable", "embedding_unavailable",
+        "model_busy", "model_timeout"
     ]))),
     responses((status = 200, description = "The answer", content(
         (ChatReply = "application/json"),
@@ -49,15 +52,13 @@ const HISTORY: u32 = 10;
     )))
 )]
 pub(crate) async fn create_reply(
-    State(pool): State<Pool>,
-    State(embedder): State<Arc<dyn Embedder>>,
-    State(models): State<ChatModels>,
+    State(state): State<AppState>,
     AdminTenant { tenant }: AdminTenant,
     request_id: RequestId,
     headers: HeaderMap,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let (asked, events) = Asked::begin(pool, embedder, &models, tenant, request).await?;
+    let (asked, events) = Asked::begin(&state, tenant, Asker::Installation, request).await?;
     if wants_events(&headers) {
         Ok(asked.tell(events, request_id))
     } else {
@@ -71,11 +72,13 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
     let reply = async {
         let request =
             serde_json::from_value(body).map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
-        let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
-        let (asked, events) = Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, request).await?;
+        let (asked, events) = Asked::begin(state, tenant, Asker::Installation, request).await?;
         asked.wait(events).await
     };
-    match reply.await {
+    let reply = reply.await;
+    // Nobody does it in the background of such a program.
+    Limits::from_ref(state).report_until(std::future::ready(())).await;
+    match reply {
         Ok(reply) => Ok(serde_json::to_value(reply).expect("a reply is JSON")),
         Err(problem) => {
             let request_id = RequestId::new();
@@ -89,8 +92,14 @@ fn wants_events(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/event-stream")))
 }
 
-/// The chatbot that is asked, and what was said before.
-async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
+/// The chatbot that is asked, if it may be, and what was said before.
+async fn open(
+    pool: &Pool,
+    limits: &Limits,
+    tenant: TenantId,
+    by: Asker<'_>,
+    request: &ChatRequest,
+) -> Result<(ChatbotRow, Vec<Turn>), Problem> {
     let bot = chatbots::find(pool, tenant, &ChatbotRef::from(request.chatbot.as_str())).await?;
     if bot.suspended {
         return Err(Problem::new(
@@ -98,6 +107,7 @@ async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(C
             "its tenant or the chatbot itself is suspended; nothing is lost",
         ));
     }
+    limit::admit(limits, tenant, &bot, by).await?;
     let history = match request.conversation_id {
         Some(id) => {
             let mut tx = TenantTx::begin(pool, tenant).await?;
@@ -142,6 +152,7 @@ type Events = BoxStream<'static, Result<AnswerEvent, AnswerError>>;
 /// A question on its way to being answered.
 struct Asked {
     pool: Pool,
+    limits: Limits,
     tenant: TenantId,
     chatbot: ChatbotId,
     conversation: ConversationId,
@@ -156,20 +167,22 @@ struct Asked {
 impl Asked {
     /// Finds the passages for a question, and begins its answer.
     async fn begin(
-        pool: Pool,
-        embedder: Arc<dyn Embedder>,
-        models: &ChatModels,
+        state: &AppState,
         tenant: TenantId,
+        by: Asker<'_>,
         request: ChatRequest,
     ) -> Result<(Self, Events), Problem> {
         let started = Instant::now();
         let message = request.message()?.to_owned();
-        let (bot, history) = open(&pool, tenant, &request).await?;
+        let (pool, limits) = (Pool::from_ref(state), Limits::from_ref(state));
+        let embedder = Arc::<dyn Embedder>::from_ref(state);
+        let (bot, history) = open(&pool, &limits, tenant, by, &request).await?;
         let question = Question { text: message.clone(), history };
         let passages =
             retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
         let asked = Self {
             pool,
+            limits,
             tenant,
             chatbot: bot.id,
             conversation: request.conversation_id.unwrap_or_else(ConversationId::new),
@@ -178,7 +191,7 @@ impl Asked {
             started,
             first_text: OnceLock::new(),
         };
-        let model = models.named(bot.spec.model.as_ref().and_then(|model| model.model.as_deref()));
+        let model = ChatModels::from_ref(state).named(bot.spec.model.as_ref().and_then(|model| model.model.as_deref()));
         let events = answer::answer(question, passages, Arc::new(profile(bot)), model, embedder);
         Ok((asked, events))
     }
@@ -221,6 +234,7 @@ impl Asked {
 
     /// Keeps the exchange; the reply that tells it.
     async fn finish(&self, answer: Answer) -> Result<ChatReply, Problem> {
+        self.limits.record(self.tenant, self.chatbot, limit::used(answer.usage, None));
         let kind = word(answer.kind);
         let took = self.started.elapsed();
         let citations: Vec<CitationBody> = answer.citations.iter().map(CitationBody::from).collect();

@@ -5,6 +5,7 @@ mod access;
 mod chat;
 mod documents;
 mod harness;
+mod limits;
 mod openapi;
 mod operation;
 mod page;
