@@ -24,6 +24,8 @@ use docbrain_core::store::accounts::Standing;
 use docbrain_core::store::audit::{Actor, ActorKind};
 use docbrain_core::store::chatbots::ChatbotRow;
 
+use crate::client_ip::ClientIp;
+use crate::limit::Asker;
 use crate::problem::{Problem, ProblemKind};
 
 pub(crate) mod caller;
@@ -112,13 +114,24 @@ pub(crate) struct TenantAccess {
     /// Who it is in the audit log; `None` for a visitor, who changes nothing.
     actor: Option<Actor>,
     pub(crate) visitor: Option<Visitor>,
+    client: ClientIp,
 }
 
 impl TenantAccess {
     /// Whoever runs the installation, in its own process.
     pub(crate) fn of_installation(tenant: TenantId, request_id: String) -> Self {
         let actor = Actor { kind: ActorKind::Installation, name: "command line".to_owned(), ip: None, request_id };
-        Self { tenant, actor: Some(actor), visitor: None }
+        Self { tenant, actor: Some(actor), visitor: None, client: ClientIp::LOCAL }
+    }
+
+    /// Whose questions are counted together.
+    pub(crate) fn asker(&self) -> Asker<'_> {
+        match (&self.visitor, self.actor.as_ref().map(|actor| actor.kind)) {
+            (Some(visitor), _) => Asker::Visitor { id: &visitor.id, address: self.client },
+            (None, Some(ActorKind::Account(account))) => Asker::Account(account.0),
+            (None, Some(ActorKind::Token(_))) => Asker::Token,
+            (None, Some(ActorKind::Installation) | None) => Asker::Installation,
+        }
     }
 
     /// Who changes something. Visitors reach no route that does.
@@ -147,21 +160,21 @@ pub(crate) struct SuperuserAccess {
 }
 
 impl Principal {
-    fn actor(&self, parts: &RequestFacts) -> Option<Actor> {
+    fn actor(&self, facts: &RequestFacts) -> Option<Actor> {
         let (kind, name) = match self {
             Self::Installation => (ActorKind::Installation, "admin token".to_owned()),
             Self::Account(access) => (ActorKind::Account(access.account), access.standing.email.clone()),
             Self::Token { id, name, .. } => (ActorKind::Token(*id), name.clone()),
             Self::Visitor { .. } => return None,
         };
-        Some(Actor { kind, name, ip: parts.ip, request_id: parts.request_id.clone() })
+        Some(Actor { kind, name, ip: Some(facts.client.0), request_id: facts.request_id.clone() })
     }
 }
 
 /// What the audit log notes of a request besides its caller.
 #[derive(Clone, Debug)]
 struct RequestFacts {
-    ip: Option<std::net::IpAddr>,
+    client: ClientIp,
     request_id: String,
 }
 

@@ -1,6 +1,6 @@
 //! What a request holds, read so that a failure is a [`Problem`].
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::Uri;
 use axum::http::request::Parts;
@@ -90,6 +90,12 @@ impl<A: Pairs, B: FromPairs, S: Send + Sync> FromRequestParts<S> for SplitQuery<
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
+        Self::new(ProblemKind::of_status(rejection.status()), rejection.body_text())
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
         Self::new(ProblemKind::of_status(rejection.status()), rejection.body_text())
     }
 }

@@ -6,6 +6,9 @@
 //! | `routes` | the table of all routes with who may call each, and one module a resource |
 //! | `access` | who sends a request, and what they may do |
 //! | `control_plane` | where configuration is written |
+//! | `client_ip` | the client's address, behind proxies too |
+//! | `limit` | how often and how much, as a route asks |
+//! | `idempotency` | creates that may be sent again |
 //! | `problem` | the one error type, `application/problem+json` |
 //! | `cors` | what pages of other origins may do |
 //! | `etag` | revisions of configuration |
@@ -22,11 +25,14 @@
 
 mod access;
 mod attachment;
+mod client_ip;
 mod control_plane;
 mod cors;
 mod etag;
 mod export;
 mod extract;
+mod idempotency;
+mod limit;
 mod middleware;
 mod paging;
 mod problem;
@@ -37,13 +43,16 @@ mod upkeep;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use axum::serve::ListenerExt;
+use docbrain_core::limits::Limits;
 use docbrain_core::store::Pool;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 pub use access::oidc::OidcSettings;
 pub use control_plane::{ControlPlane, Local};
@@ -58,7 +67,8 @@ pub fn router(state: AppState) -> Router {
     middleware::around(routes).with_state(state)
 }
 
-/// Serves the API until `stop` completes, then lets requests that are under way end.
+/// Serves the API until `stop` completes, then lets requests that are under way end. All the time, and at the end, it
+/// tells the database what answers have used up.
 pub async fn serve(
     listener: TcpListener,
     state: AppState,
@@ -70,8 +80,16 @@ pub async fn serve(
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
     });
+    let limits = Limits::from_ref(&state);
     let upkeep = tokio::spawn(upkeep::hourly(Pool::from_ref(&state)));
-    let served = axum::serve(listener, router(state)).with_graceful_shutdown(stop).await;
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = async move {
+        let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
+        drop(end);
+        served
+    };
+    let served = tokio::join!(serving, limits.report_until(ended)).0;
     upkeep.abort();
     served
 }

@@ -121,6 +121,7 @@ fn unexplained(status: StatusCode) -> Problem {
         ProblemKind::RouteNotFound => "no route has this path; /docs lists all of them",
         ProblemKind::MethodNotAllowed => "the header `Allow` lists the methods of this route",
         ProblemKind::BodyTooLarge => "send a smaller body",
+        ProblemKind::TimedOut => "try again, with less at a time where that is possible",
         ProblemKind::Internal => "look for the request id in the server's log",
         _ => "/docs describes what the route takes",
     };
@@ -158,6 +159,7 @@ mod tests {
     use axum::body::to_bytes;
     use axum::routing::get;
     use tower::ServiceExt;
+    use tower_http::timeout::TimeoutLayer;
 
     use super::*;
 
@@ -181,6 +183,18 @@ mod tests {
                 && !body.contains("secret"),
             "{body}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_a_problem() {
+        let slow = get(|| tokio::time::sleep(std::time::Duration::from_mins(1)));
+        let limit = std::time::Duration::from_millis(20);
+        let limited = slow.layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limit));
+        let routes = around(Router::new().route("/", limited));
+        let response = routes.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 503);
+        let body = String::from_utf8(to_bytes(response.into_body(), 10_000).await.unwrap().into()).unwrap();
+        assert!(body.contains(r#""code":"timed_out""#), "{body}");
     }
 
     #[test]

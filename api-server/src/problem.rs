@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -87,6 +88,9 @@ problem_kinds! {
     ChatbotExists = "chatbot_exists", CONFLICT, "There is a chatbot of this name already";
     KnowledgeSourceExists = "knowledge_source_exists", CONFLICT, "There is a knowledge source of this name already";
     LastAdmin = "last_admin", CONFLICT, "The tenant would be left without an admin";
+    QuotaExceeded = "quota_exceeded", CONFLICT, "The tenant has as much as its quota allows";
+    IdempotencyKeyInUse = "idempotency_key_in_use", CONFLICT, "The first request with this idempotency key is under way";
+    AlreadyCreated = "already_created", CONFLICT, "The request was carried out before, and its answer is shown only once";
     ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
     KnowledgeSourceSuspended = "knowledge_source_suspended", CONFLICT, "The knowledge source is suspended";
     PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "Somebody has changed it in the meantime";
@@ -94,9 +98,12 @@ problem_kinds! {
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request is too large";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is of another media type than the route takes";
     InvalidField = "invalid_field", UNPROCESSABLE_ENTITY, "A field of the request does not hold what it should";
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "Another request had this idempotency key";
     InvalidPath = "invalid_path", UNPROCESSABLE_ENTITY, "A file's name is no path within a knowledge source";
     KnowledgeSourceRequired = "knowledge_source_required", UNPROCESSABLE_ENTITY, "The request does not say which knowledge source it is for";
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many attempts to sign in";
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "There were too many requests in this minute";
+    BudgetExhausted = "budget_exhausted", TOO_MANY_REQUESTS, "The budget of the day or the month is used up";
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server failed";
     ModelFailed = "model_failed", BAD_GATEWAY, "The chat model gave no complete answer";
     ModelRefused = "model_refused", BAD_GATEWAY, "The chat model's server refused the request";
@@ -104,7 +111,9 @@ problem_kinds! {
     EmbeddingUnavailable = "embedding_unavailable", BAD_GATEWAY, "The embedding model's server gave no vectors";
     OidcUnavailable = "oidc_unavailable", BAD_GATEWAY, "The identity provider cannot be reached";
     ModelBusy = "model_busy", SERVICE_UNAVAILABLE, "The chat model's server limits the request rate";
-    Busy = "busy", SERVICE_UNAVAILABLE, "The server is busy";
+    DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
+    TimedOut = "timed_out", SERVICE_UNAVAILABLE, "The request took too long";
+    Busy = "busy", SERVICE_UNAVAILABLE, "The server has as much to do as it can hold";
     NotReady = "not_ready", SERVICE_UNAVAILABLE, "The server is not ready";
     ModelTimeout = "model_timeout", GATEWAY_TIMEOUT, "The chat model did not answer in time";
 }
@@ -122,6 +131,7 @@ impl ProblemKind {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::UNPROCESSABLE_ENTITY => Self::InvalidField,
+            StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,
         }
@@ -134,8 +144,8 @@ pub(crate) struct Problem {
     pub(crate) kind: ProblemKind,
     /// A sentence for the client's developer; never the text of an inner error.
     detail: Cow<'static, str>,
-    /// Seconds after which trying again makes sense.
-    retry_after: Option<u32>,
+    /// When the same request may succeed.
+    retry_after: Option<Duration>,
     /// For the log.
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -145,14 +155,14 @@ impl Problem {
         Self { kind, detail: detail.into(), retry_after: None, source: None }
     }
 
-    /// Says after how many seconds trying again makes sense.
-    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(seconds);
+    pub(crate) fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
         self
     }
 
-    pub(crate) fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
+    /// Says when the same request may succeed.
+    pub(crate) fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
         self
     }
 
@@ -208,8 +218,10 @@ impl IntoResponse for Problem {
         if self.kind.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        if let Some(pause) = self.retry_after {
+            // Rounded up: a client that comes too early is refused again.
+            let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
         }
         response.extensions_mut().insert(self);
         response
@@ -242,8 +254,19 @@ pub(crate) struct ProblemBody {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
+        if error.is_unavailable() {
+            return Self::new(ProblemKind::DatabaseUnavailable, "try again in a moment")
+                .retry_after(Duration::from_secs(1))
+                .because(error);
+        }
         let what = match error {
             store::Error::NotFound { what } => what,
+            store::Error::QuotaExceeded { what, limit, count } => {
+                let detail = format!(
+                    "the quota is {limit} {what}, and there are {count}; delete some, or ask for a larger quota"
+                );
+                return Self::new(ProblemKind::QuotaExceeded, detail);
+            }
             store::Error::Taken { what: "e-mail" } => {
                 return Self::new(ProblemKind::EmailTaken, "sign in, or register with another e-mail");
             }
@@ -255,7 +278,6 @@ impl From<store::Error> for Problem {
                     "read it again, and repeat the change on what it is now",
                 );
             }
-            error => return Self::internal(error),
             store::Error::Nul { .. } => {
                 return Self::new(ProblemKind::InvalidField, "no text of a request may hold NUL").because(error);
             }
@@ -335,7 +357,11 @@ impl From<ChatError> for Problem {
             }
             ChatError::Empty => (ProblemKind::ModelFailed, "the model gave an empty answer; another model may help"),
         };
-        Self::new(kind, detail).because(error)
+        let pause = match &error {
+            ChatError::Server(ModelServerError::RateLimited { retry_after }) => *retry_after,
+            _ => None,
+        };
+        Self { retry_after: pause, ..Self::new(kind, detail).because(error) }
     }
 }
 

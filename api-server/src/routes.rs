@@ -1,5 +1,7 @@
 //! Every route, and who may call it.
 
+use std::time::Duration;
+
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use utoipa_axum::router::UtoipaMethodRouterExt;
@@ -34,6 +36,12 @@ use crate::access::Caller;
 
 pub use chat::chat_once;
 pub use docs::openapi;
+pub(crate) use documents::upload::memory::UploadMemory;
+
+/// Longest time until an answer is written, for clients that do not take it as a stream.
+const ANSWER: Duration = Duration::from_mins(2);
+/// Longest time for a client to send files.
+const UPLOAD: Duration = Duration::from_mins(10);
 
 /// The table: a route cannot be in it without its caller. Routes without an operation in the OpenAPI document are pages.
 #[rustfmt::skip]
@@ -70,7 +78,7 @@ pub(crate) fn table() -> Table {
         .route(Superuser, routes!(superuser::list_tenants))             // GET    /admin/tenants
         .route(Superuser, routes!(superuser::update_tenant))            // PATCH  /admin/tenants/{name}
         .route(Public,    routes!(widget::create_session))              // POST   /widget/session
-        .route(Visitor,   routes!(chat::create_reply))                  // POST   /conversation/chat
+        .route_within(ANSWER, Visitor, routes!(chat::create_reply))     // POST   /conversation/chat
         .route(Visitor,   routes!(conversations::feedback::put_feedback))         // PUT    /messages/{id}/feedback
         .route(Visitor,   routes!(conversations::feedback::delete_feedback))      // DELETE /messages/{id}/feedback
         .route(Viewer,    routes!(conversations::list_conversations))             // GET    /chatbots/{id}/conversations
@@ -79,11 +87,11 @@ pub(crate) fn table() -> Table {
         .route(Editor,    routes!(conversations::delete_conversation))            // DELETE /conversations/{id}
         .route(Viewer,    routes!(stats::get_overview))                 // GET    /stats/overview
         .route(Viewer,    routes!(stats::usage::list_usage))            // GET    /stats/usage
-        .route(Client,    routes!(openai::create_completion)            // POST   /v1/chat/completions
+        .route_within(ANSWER, Client, routes!(openai::create_completion) // POST   /v1/chat/completions
             .layer(DefaultBodyLimit::max(openai::MAX_BODY_BYTES)))
         .route(Client,    routes!(openai::list_models))                 // GET    /v1/models
         .route(Client,    routes!(openai::get_model))                   // GET    /v1/models/{model}
-        .route(Client,    routes!(mcp::call_mcp))                       // POST   /mcp/{chatbot}
+        .route_within(ANSWER, Client, routes!(mcp::call_mcp))           // POST   /mcp/{chatbot}
         .route(Viewer,    routes!(chatbots::list_chatbots))             // GET    /chatbots
         .route(Editor,    routes!(chatbots::create_chatbot))            // POST   /chatbots
         .route(Viewer,    routes!(chatbots::get_chatbot))               // GET    /chatbots/{id}
@@ -96,7 +104,7 @@ pub(crate) fn table() -> Table {
         .route(Editor,    routes!(sources::delete_source))              // DELETE /sources/{id}
         .route(Editor,    routes!(sources::create_sync))                // POST   /sources/{id}/sync
         .route(Viewer,    routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
-        .route(Editor,    routes!(documents::upload::create_documents)  // POST   /document/ingest
+        .route_within(UPLOAD, Editor, routes!(documents::upload::create_documents) // POST   /document/ingest
             .layer(DefaultBodyLimit::disable()))
         .route(Viewer,    routes!(documents::get_document))             // GET    /document/{id}
         .route(Viewer,    routes!(documents::original::get_original))   // GET    /document/{id}/original

@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::FromRef;
 use docbrain_core::chat::ChatModel;
 use docbrain_core::embed::Embedder;
+use docbrain_core::limits::Limits;
 use docbrain_core::models::Endpoint;
 use docbrain_core::store::Pool;
+use ipnet::IpNet;
 use secrecy::{SecretSlice, SecretString};
 
 use crate::access::AccessControl;
 use crate::access::oidc::OidcSettings;
+use crate::client_ip::TrustedProxies;
 use crate::control_plane::ControlPlane;
+use crate::routes::UploadMemory;
 
 /// The state of the API; cheap to clone.
 #[derive(Clone)]
@@ -23,6 +27,9 @@ pub struct AppState {
     access: AccessControl,
     control_plane: Arc<dyn ControlPlane>,
     settings: Arc<Settings>,
+    limits: Limits,
+    trusted_proxies: TrustedProxies,
+    upload_memory: UploadMemory,
 }
 
 /// What an installation is made of.
@@ -52,6 +59,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// A company's identity provider.
     pub oidc: Option<OidcSettings>,
+    /// Networks of the reverse proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// A key of signed tokens.
@@ -93,7 +102,17 @@ impl AppState {
     pub fn new(parts: Parts) -> Self {
         let Parts { pool, embedder, chat, control_plane, settings } = parts;
         let access = AccessControl::new(pool.clone(), &settings);
-        Self { pool, embedder, chat_models: ChatModels::new(chat), access, control_plane, settings: Arc::new(settings) }
+        Self {
+            limits: Limits::new(pool.clone()),
+            pool,
+            embedder,
+            chat_models: ChatModels::new(chat),
+            access,
+            control_plane,
+            trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
+            upload_memory: UploadMemory::default(),
+            settings: Arc::new(settings),
+        }
     }
 }
 
@@ -114,6 +133,9 @@ parts! {
     access: AccessControl,
     control_plane: Arc<dyn ControlPlane>,
     settings: Arc<Settings>,
+    limits: Limits,
+    trusted_proxies: TrustedProxies,
+    upload_memory: UploadMemory,
 }
 
 /// The chat models of the installation's endpoint. One client a model, so that its connections are used again.

@@ -31,7 +31,7 @@ pub(crate) async fn ask(arguments: &InstallationArguments, ask: &AskArguments) -
     let tenant = installation.tenant(ask.tenant.as_deref()).await?;
     let model = installation.embedding.open().await?;
     let token = installation.home.secret("admin-token")?;
-    let state = installation.app_state(model.embedder, token, Registration::Closed)?;
+    let state = installation.app_state(model.embedder, token, Registration::Closed, Vec::new())?;
     let body = json!({ "chatbot": ask.chatbot, "message": ask.question });
     let reply = docbrain_api::chat_once(&state, tenant, body).await;
     installation.close().await?;

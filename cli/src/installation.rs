@@ -13,6 +13,7 @@ use docbrain_core::models::{EmbeddingChoice, Endpoint};
 use docbrain_core::provision::Provisioner;
 use docbrain_core::store::roles::{self, Login};
 use docbrain_core::store::{self, Pool};
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::home::Home;
@@ -133,10 +134,18 @@ impl Installation {
         embedder: Arc<dyn Embedder>,
         admin_token: SecretString,
         registration: Registration,
+        trusted_proxies: Vec<IpNet>,
     ) -> anyhow::Result<AppState> {
         let key = self.home.secret("signing-key")?;
         let key = SigningKey { id: "home".to_owned(), key: key.expose_secret().as_bytes().to_vec().into() };
-        let settings = Settings { admin_token, signing_keys: vec![key], registration, public_url: None, oidc: None };
+        let settings = Settings {
+            admin_token,
+            signing_keys: vec![key],
+            registration,
+            public_url: None,
+            oidc: None,
+            trusted_proxies,
+        };
         Ok(AppState::new(Parts {
             pool: self.api.clone(),
             embedder,

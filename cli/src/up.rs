@@ -13,6 +13,7 @@ use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::runs::{self, RunState};
 use docbrain_core::store::{TenantTx, generations, sources, tenants};
 use docbrain_crds::manifest;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,9 @@ pub(crate) struct UpArguments {
     /// Who may make an account: open (everybody, with a tenant of their own), invite or closed
     #[arg(long, env = env::REGISTRATION, default_value = "invite")]
     registration: Registration,
+    /// Networks of reverse proxies whose word on a client's address is taken, separated by commas
+    #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
+    trusted_proxies: Vec<IpNet>,
     /// Start without the demo chatbot
     #[arg(long)]
     no_demo: bool,
@@ -74,7 +78,7 @@ async fn serve(
         None => installation.home.secret("admin-token")?,
     };
     enqueue_what_is_left(installation, model.embedder.model()).await?;
-    let state = installation.app_state(model.embedder, token.clone(), up.registration)?;
+    let state = installation.app_state(model.embedder, token.clone(), up.registration, up.trusted_proxies.clone())?;
     let address = listener.local_addr()?;
     let serving = async {
         docbrain_api::serve(listener, state, stop.clone().cancelled_owned()).await?;

@@ -11,6 +11,8 @@ pub const MODEL_DIR: &str = "DOCBRAIN_MODEL_DIR";
 pub const ADMIN_TOKEN: &str = "DOCBRAIN_ADMIN_TOKEN";
 /// Who may make an account: `open`, `invite` or `closed`.
 pub const REGISTRATION: &str = "DOCBRAIN_REGISTRATION";
+/// Networks of reverse proxies whose word on a client's address is taken, such as `10.0.0.0/8,fd00::/8`.
+pub const TRUSTED_PROXIES: &str = "DOCBRAIN_TRUSTED_PROXIES";
 /// OpenAI-compatible base URL for embeddings, such as `http://127.0.0.1:11434/v1`; unset: the built-in model.
 pub const EMBEDDING_BASE_URL: &str = "DOCBRAIN_EMBEDDING_BASE_URL";
 /// Model name at [`EMBEDDING_BASE_URL`].

@@ -8,6 +8,7 @@
 //! | [`mod@env`] | every environment variable, named once |
 //! | [`ids`] | typed identifiers |
 //! | [`lexical`] | text to weighted terms: the BM25 arm's analysis |
+//! | [`limits`] | how often and how much, counted for all processes together |
 //! | [`openai`] | connecting, retrying and failing: shared by the clients of model servers |
 //! | [`models`] | which models an installation uses |
 //! | [`provision`] | a custom resource's spec to rows in Postgres |
@@ -25,6 +26,7 @@ pub mod embed;
 pub mod env;
 pub mod ids;
 pub mod lexical;
+pub mod limits;
 pub mod models;
 pub mod openai;
 pub mod provision;

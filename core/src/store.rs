@@ -23,8 +23,11 @@ pub mod chunks;
 pub mod conversations;
 pub mod documents;
 pub mod generations;
+pub mod idempotency;
+pub mod limits;
 pub mod members;
 pub mod messages;
+pub mod quotas;
 pub mod roles;
 pub mod runs;
 pub mod search;
@@ -70,6 +73,16 @@ pub enum Error {
     /// Another process has taken over the run.
     #[error("another process has taken over this ingestion run")]
     LeaseLost,
+    /// The tenant has as much as its quota allows.
+    #[error("the tenant's quota of {limit} {what} does not leave room: there are {count}")]
+    QuotaExceeded {
+        /// What is counted, in the plural.
+        what: &'static str,
+        /// The quota.
+        limit: u32,
+        /// How many there are.
+        count: u32,
+    },
     /// The database URL cannot be read.
     #[error("the database URL is not of the form postgres://user:password@host:port/database")]
     BadUrl {
@@ -110,6 +123,25 @@ impl From<sqlx::Error> for Error {
         let code = source.as_database_error().and_then(DatabaseError::code);
         let is_nul = matches!(code.as_deref(), Some("22021" | "22P05"));
         if is_nul { Self::Nul { source } } else { Self::Database { source } }
+    }
+}
+
+impl Error {
+    /// Whether the database could not be reached at all, so that the same call may well succeed a moment later.
+    pub fn is_unavailable(&self) -> bool {
+        let Self::Database { source } = self else {
+            return false;
+        };
+        match source {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                true
+            }
+            // Connection exceptions, too many connections, shutting down, and starting up.
+            sqlx::Error::Database(refusal) => refusal
+                .code()
+                .is_some_and(|code| code.starts_with("08") || ["53300", "57P01", "57P02", "57P03"].contains(&&*code)),
+            _ => false,
+        }
     }
 }
 

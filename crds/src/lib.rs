@@ -7,9 +7,9 @@ pub mod manifest;
 pub mod resources;
 
 pub use resources::{
-    Chatbot, ChatbotSpec, ChatbotStatus, Chunking, ChunkingStrategy, Condition, ConditionStatus, DeletionPolicy,
-    KnowledgeRef, KnowledgeSource, KnowledgeSourceSpec, KnowledgeSourceStatus, Model, Quota, Retrieval, Source, Tenant,
-    TenantSpec, TenantStatus, Upload,
+    Budget, ChatLimits, Chatbot, ChatbotSpec, ChatbotStatus, Chunking, ChunkingStrategy, Condition, ConditionStatus,
+    DeletionPolicy, KnowledgeRef, KnowledgeSource, KnowledgeSourceSpec, KnowledgeSourceStatus, Model, Quota, Retrieval,
+    Source, Tenant, TenantSpec, TenantStatus, Upload,
 };
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -40,6 +40,17 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// The tenant has `count` chunks already, of `limit` that its quota allows.
+    pub fn over_quota(limit: u32, count: u32) -> Self {
+        Self {
+            code: "quota_exceeded",
+            detail: format!(
+                "the tenant's quota of {limit} chunks does not leave room for this file: there are {count}; \
+                 delete documents or ask for a larger quota, and upload it again"
+            ),
+        }
+    }
+
     /// The document was begun several times, and each time the process ended.
     pub fn ends_the_process(attempts: i32) -> Self {
         Self {

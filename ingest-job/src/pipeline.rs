@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use docbrain_core::ids::{KnowledgeSourceId, RunId, TenantId};
+use docbrain_core::ids::{DocumentId, KnowledgeSourceId, RunId, TenantId};
 use docbrain_core::store::chunks::Reading;
 use docbrain_core::store::documents::{MAX_ATTEMPTS, Work};
 use docbrain_core::store::generations::{GenerationRow, GenerationSettings};
 use docbrain_core::store::runs::{DocumentOutcome, LEASE, Lease};
-use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, runs, sources};
+use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, quotas, runs, sources};
 use docbrain_crds::Chunking;
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -124,14 +124,23 @@ impl Pipeline {
             Err(store::Error::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
+        // Once the tenant's chunks are used up, nothing more is embedded in vain.
+        let room = room_for(&mut tx, generation, work.id, 1).await?;
         tx.commit().await?;
-        let result = if work.attempts >= MAX_ATTEMPTS {
+        let mut result = if work.attempts >= MAX_ATTEMPTS {
             Err(Rejection::ends_the_process(work.attempts))
+        } else if let Err(rejection) = room {
+            Err(rejection)
         } else {
             self.indexer.index(&work.path, &bytes, chunking).await?
         };
 
         let mut tx = TenantTx::begin_relaxed(&self.pool, self.tenant).await?;
+        if let Ok(indexed) = &result
+            && let Err(rejection) = room_for(&mut tx, generation, work.id, indexed.chunks.len()).await?
+        {
+            result = Err(rejection);
+        }
         let failure = result.as_ref().err().map(|rejection| rejection.detail.as_str());
         let outcome = DocumentOutcome {
             id: work.id,
@@ -216,5 +225,19 @@ impl Pipeline {
 
     async fn begin(&self) -> Result<TenantTx, store::Error> {
         TenantTx::begin(&self.pool, self.tenant).await
+    }
+}
+
+/// Whether the tenant's quota leaves room for a document's chunks.
+async fn room_for(
+    tx: &mut TenantTx,
+    generation: &GenerationRow,
+    document: DocumentId,
+    chunks: usize,
+) -> Result<Result<(), Rejection>, store::Error> {
+    match quotas::admit_chunks(tx, generation.id, document, chunks).await {
+        Ok(()) => Ok(Ok(())),
+        Err(store::Error::QuotaExceeded { limit, count, .. }) => Ok(Err(Rejection::over_quota(limit, count))),
+        Err(error) => Err(error),
     }
 }

@@ -1,6 +1,6 @@
 //! The rule a route is declared with, and the guard that keeps it.
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -8,6 +8,7 @@ use docbrain_core::store::members::Role;
 
 use super::{AccessControl, Principal, RequestFacts, Right, SuperuserAccess, TENANT_HEADER, TenantAccess};
 use crate::access::{forbidden, unauthorized};
+use crate::client_ip::{ClientIp, TrustedProxies};
 use crate::cors;
 use crate::middleware::RequestId;
 use crate::problem::{Problem, ProblemKind};
@@ -74,6 +75,7 @@ pub(super) fn may(role: Role, right: Right) -> bool {
 #[derive(Clone)]
 pub(crate) struct Guard {
     pub(crate) access: AccessControl,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) caller: Caller,
 }
 
@@ -92,7 +94,7 @@ pub(crate) async fn keep(State(guard): State<Guard>, request: Request, next: Nex
 impl Guard {
     async fn admit(&self, parts: &mut Parts) -> Result<(), Problem> {
         let principal = self.access.principal(&parts.method, &parts.headers).await?;
-        let facts = facts(parts);
+        let facts = self.facts(parts).await;
         if matches!((self.caller, &principal), (Caller::Client, Principal::Visitor { .. })) {
             return Err(forbidden());
         }
@@ -103,7 +105,7 @@ impl Guard {
                 Principal::Visitor { visitor, .. } => Some(visitor),
                 _ => None,
             };
-            parts.extensions.insert(TenantAccess { tenant, actor, visitor });
+            parts.extensions.insert(TenantAccess { tenant, actor, visitor, client: facts.client });
             return Ok(());
         }
         match (self.caller, &principal) {
@@ -127,11 +129,12 @@ impl Guard {
         parts.extensions.insert(SuperuserAccess { actor });
         Ok(())
     }
-}
 
-fn facts(parts: &Parts) -> RequestFacts {
-    let request_id = parts.extensions.get::<RequestId>().map(ToString::to_string).unwrap_or_default();
-    RequestFacts { ip: None, request_id }
+    async fn facts(&self, parts: &mut Parts) -> RequestFacts {
+        let Ok(client) = ClientIp::from_request_parts(parts, &self.proxies).await;
+        let request_id = parts.extensions.get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+        RequestFacts { client, request_id }
+    }
 }
 
 fn tenant_named(parts: &Parts) -> Result<Option<&str>, Problem> {

@@ -1,5 +1,7 @@
 //! Signing in and out.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
@@ -12,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::access::password;
 use crate::access::{AccessControl, AccountAccess, secret, unauthorized};
+use crate::client_ip::ClientIp;
 use crate::extract::Json;
 use crate::problem::{Problem, ProblemKind};
 
@@ -22,8 +25,10 @@ mod signed_in;
 use self::signed_in::SignIn;
 pub(crate) use self::signed_in::{SessionWish, SignedIn};
 
-/// Attempts without a pause for one e-mail (docs/guides/api.md); then the pauses double from a second to 15 minutes.
+/// Attempts for one e-mail from one network without a pause; then the pauses double, from a second to 15 minutes.
 const FREE_ATTEMPTS: u16 = 8;
+/// The same for one e-mail from everywhere: who locks somebody else out must come from many networks.
+const FREE_ATTEMPTS_IN_ALL: u16 = 64;
 
 /// E-mail and password.
 #[derive(Deserialize, ToSchema)]
@@ -54,17 +59,22 @@ pub(crate) struct LoginRequest {
 )]
 pub(crate) async fn create_login(
     State(access): State<AccessControl>,
+    client: ClientIp,
     headers: HeaderMap,
     Json(request): Json<LoginRequest>,
 ) -> Result<Response, Problem> {
     let email = request.email.trim();
     // Postgres stores no NUL.
     let known = !email.contains('\0');
-    let keys = [(secret::digest(&format!("email:{}", email.to_lowercase())), FREE_ATTEMPTS)];
+    let email_key = format!("email:{}", email.to_lowercase());
+    let keys = [
+        (secret::digest(&email_key), FREE_ATTEMPTS_IN_ALL),
+        (secret::digest(&format!("{email_key} from {}", client.network())), FREE_ATTEMPTS),
+    ];
     let wait = accounts::count_attempt(&access.pool, &keys).await?;
     if wait > 0 {
         let detail = format!("too many attempts for this e-mail; try again in {wait} s");
-        return Err(Problem::new(ProblemKind::TooManyAttempts, detail).retry_after(wait));
+        return Err(Problem::new(ProblemKind::TooManyAttempts, detail).retry_after(Duration::from_secs(wait.into())));
     }
     let credentials = if known { accounts::by_email(&access.pool, email).await? } else { None };
     let (account, hash) = match credentials {
@@ -182,7 +192,7 @@ pub(crate) async fn update_password(
     let wait = accounts::count_attempt(&control.pool, &keys).await?;
     if wait > 0 {
         let detail = format!("too many attempts; try again in {wait} s");
-        return Err(Problem::new(ProblemKind::TooManyAttempts, detail).retry_after(wait));
+        return Err(Problem::new(ProblemKind::TooManyAttempts, detail).retry_after(Duration::from_secs(wait.into())));
     }
     let hash = accounts::by_email(&control.pool, &access.standing.email).await?.and_then(|known| known.password_hash);
     if !control.passwords.verify(&request.current, hash).await? {

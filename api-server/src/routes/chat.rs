@@ -6,6 +6,7 @@ use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
 use docbrain_core::answer::{Question, Role, Turn};
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
+use docbrain_core::limits::Limits;
 use docbrain_core::store::conversations::{self, Channel, Said};
 use docbrain_core::store::{Pool, TenantTx};
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::access::TenantAccess;
 use crate::extract::Json;
+use crate::limit::{self, Asker};
 use crate::middleware::{RequestId, log_causes};
 use crate::problem::{Problem, ProblemKind};
 use crate::sse;
@@ -34,8 +36,9 @@ const HISTORY: u32 = 10;
 #[utoipa::path(
     post, path = "/conversation/chat", tag = "conversations", request_body = ChatRequest,
     extensions(("x-problems" = json!([
-        "bad_request", "origin_not_allowed", "chatbot_not_found", "conversation_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
-        "invalid_field", "model_failed", "model_refused", "model_unavailable", "embedding_unavailable", "model_busy", "model_timeout"
+        "bad_request", "origin_not_allowed", "chatbot_not_found", "conversation_not_found", "chatbot_suspended", "body_too_large",
+        "unsupported_media_type", "invalid_field", "rate_limited", "budget_exhausted", "model_failed", "model_refused",
+        "model_unavailable", "embedding_unavailable", "model_busy", "model_timeout"
     ]))),
     responses((status = 200, description = "The answer", content(
         (ChatReply = "application/json"),
@@ -67,7 +70,10 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
         let access = TenantAccess::of_installation(tenant, RequestId::new().to_string());
         begin(state, access, &request, Channel::Cli).await?.reply().await
     };
-    match reply.await {
+    let reply = reply.await;
+    // Nobody does it in the background of such a program.
+    Limits::from_ref(state).report_until(std::future::ready(())).await;
+    match reply {
         Ok(reply) => Ok(serde_json::to_value(reply).expect("a reply is JSON")),
         Err(problem) => {
             let request_id = RequestId::new();

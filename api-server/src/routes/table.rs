@@ -1,13 +1,18 @@
 //! A table of routes in which each one is declared with its caller, in the router and in the OpenAPI document alike.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::middleware::from_fn_with_state;
 use axum::routing::MethodRouter;
 use serde_json::json;
+use tower_http::timeout::TimeoutLayer;
 use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema, Type};
@@ -16,6 +21,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use super::docs;
 use crate::access::caller::{self, Guard};
 use crate::access::{AccessControl, Caller, TENANT_HEADER};
+use crate::client_ip::TrustedProxies;
+use crate::idempotency::IDEMPOTENCY_KEY;
 use crate::problem::{ProblemKind, Shape};
 use crate::state::AppState;
 
@@ -36,8 +43,19 @@ impl Table {
         }
     }
 
-    /// Adds a route that stands in the OpenAPI document.
-    pub(crate) fn route(mut self, caller: Caller, (schemas, mut paths, methods): UtoipaMethodRouter<AppState>) -> Self {
+    /// Adds a route that stands in the OpenAPI document, and answers within half a minute.
+    pub(crate) fn route(self, caller: Caller, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.route_within(Duration::from_secs(30), caller, routes)
+    }
+
+    /// Adds a route that stands in the OpenAPI document, and answers, or begins to stream, within `limit`.
+    pub(crate) fn route_within(
+        mut self,
+        limit: Duration,
+        caller: Caller,
+        (schemas, mut paths, methods): UtoipaMethodRouter<AppState>,
+    ) -> Self {
+        let methods = methods.layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limit));
         for (path, item) in &mut paths.paths {
             operations(item).for_each(|operation| describe(operation, caller, Shape::of(path)));
         }
@@ -59,7 +77,8 @@ impl Table {
     pub(crate) fn into_router(self, state: &AppState) -> Router<AppState> {
         let mut all = self.pages;
         for (caller, group) in self.by_caller {
-            let guard = Guard { access: AccessControl::from_ref(state), caller };
+            let (access, proxies) = (AccessControl::from_ref(state), TrustedProxies::from_ref(state));
+            let guard = Guard { access, proxies, caller };
             all = all.merge(match caller {
                 Caller::Public => group,
                 _ => group.route_layer(from_fn_with_state(guard, caller::keep)),
@@ -96,6 +115,8 @@ fn describe(operation: &mut Operation, caller: Caller, shape: Shape) {
             ProblemKind::Forbidden,
             ProblemKind::CsrfFailed,
             ProblemKind::Internal,
+            ProblemKind::DatabaseUnavailable,
+            ProblemKind::TimedOut,
         ]);
         operation.security =
             Some(docs::SCHEMES.map(|name| SecurityRequirement::new(name, Vec::<String>::new())).into());
@@ -110,6 +131,14 @@ fn describe(operation: &mut Operation, caller: Caller, shape: Shape) {
             .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
             .build();
         operation.parameters.get_or_insert_default().push(tenant.into());
+    }
+    if takes_idempotency_key(operation) {
+        kinds.extend([
+            ProblemKind::IdempotencyKeyInUse,
+            ProblemKind::AlreadyCreated,
+            ProblemKind::IdempotencyKeyReused,
+            ProblemKind::InvalidField,
+        ]);
     }
     let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
     for kind in kinds {
@@ -128,6 +157,12 @@ fn describe(operation: &mut Operation, caller: Caller, shape: Shape) {
             let own = (!refusal.description.is_empty()).then(|| refusal.description.clone());
             refusal.description = own.into_iter().chain(lines).collect::<Vec<_>>().join("  \n");
             refusal.content.insert(shape.media_type().to_owned(), problem.into());
+            if matches!(status, 429 | 503) {
+                let pause = HeaderBuilder::new()
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
+                    .description(Some("Seconds until the same request may succeed, where that is known."));
+                refusal.headers.insert(RETRY_AFTER.to_string(), pause.build());
+            }
         }
     }
 }
@@ -154,4 +189,38 @@ fn problems_of_reading(operation: &Operation) -> Vec<ProblemKind> {
         ]);
     }
     kinds
+}
+
+fn takes_idempotency_key(operation: &Operation) -> bool {
+    let is_key = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name.eq_ignore_ascii_case(IDEMPOTENCY_KEY.as_str()));
+    operation.parameters.iter().flatten().any(is_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa_axum::routes;
+
+    use super::*;
+    use crate::idempotency::IdempotencyKey;
+
+    /// Create a thing
+    #[utoipa::path(post, path = "/things", params(IdempotencyKey), responses((status = 201, description = "It is there")))]
+    async fn create_thing() {}
+
+    #[test]
+    fn a_route_that_takes_an_idempotency_key_says_what_becomes_of_it() {
+        let document = Table::new().route(Caller::Public, routes!(create_thing)).into_openapi();
+        let document = serde_json::to_value(document).unwrap();
+        let operation = &document["paths"]["/things"]["post"];
+        assert_eq!(
+            (&operation["parameters"][0]["name"], &operation["parameters"][0]["in"]),
+            (&"Idempotency-Key".into(), &"header".into())
+        );
+        assert_eq!(operation["parameters"][0]["required"], false);
+        for (status, code) in
+            [("409", "idempotency_key_in_use"), ("409", "already_created"), ("422", "idempotency_key_reused")]
+        {
+            assert!(operation["responses"][status]["description"].as_str().unwrap().contains(code), "{operation}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Chatbots, and all that a question to one needs to know of it.
 
-use docbrain_crds::ChatbotSpec;
+use docbrain_crds::{ChatbotSpec, Quota};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ pub struct ChatbotRow {
     pub generations: Vec<GenerationId>,
     /// The languages of their documents.
     pub languages: Vec<Language>,
+    /// The upper limits of its tenant.
+    pub quota: Quota,
 }
 
 /// The chatbot of this id or name.
@@ -59,7 +61,8 @@ pub async fn find<'e>(
         ChatbotRef::Name(name) => (None, Some(name.as_str())),
     };
     let row = sqlx::query!(
-        r#"select id as "id!", name as "name!", spec as "spec!", suspended as "suspended!", sources, generations, languages
+        r#"select id as "id!", name as "name!", spec as "spec!", suspended as "suspended!", sources, generations, languages,
+                quota
          from chatbot_of($1, $2, $3)"#,
         tenant.0,
         id,
@@ -68,6 +71,7 @@ pub async fn find<'e>(
     .fetch_optional(executor)
     .await?
     .ok_or(Error::NotFound { what: "chatbot" })?;
+    let quota = row.quota.map(serde_json::from_value).transpose();
     Ok(ChatbotRow {
         id: row.id.into(),
         name: row.name,
@@ -76,6 +80,7 @@ pub async fn find<'e>(
         sources: row.sources.unwrap_or_default().into_iter().map(KnowledgeSourceId).collect(),
         generations: row.generations.unwrap_or_default().into_iter().map(GenerationId).collect(),
         languages: row.languages.unwrap_or_default().iter().map(|code| Language::from_code(code)).collect(),
+        quota: quota.map_err(|source| Error::Inconsistent { table: "tenants", source })?.unwrap_or_default(),
     })
 }
 

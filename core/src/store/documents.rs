@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Error, TenantTx};
+use super::{Error, TenantTx, quotas};
 use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId};
 
 mod listing;
@@ -49,10 +49,12 @@ impl Put {
     }
 }
 
-/// Stores a document and its original; content that is already there is not written again.
+/// Stores a document and its original, as far as the tenant's quota allows; content that is already there is not written
+/// again.
 pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDocument<'_>) -> Result<Put, Error> {
     let sha256 = Sha256::digest(document.bytes).to_vec();
     let size = i64::try_from(document.bytes.len()).unwrap_or(i64::MAX);
+    let quota = quotas::hold(tx).await?;
     let known = sqlx::query!(
         "select id, content_sha256, status from documents
          where tenant_id = $1 and knowledge_source_id = $2 and path = $3 for update",
@@ -72,6 +74,9 @@ pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDoc
         .execute(&mut **tx)
         .await?;
         return Ok(Put::Unchanged(row.id.into()));
+    }
+    if let Some(quota) = quota {
+        quota.admit_document(tx, known.is_none()).await?;
     }
     sqlx::query!(
         "insert into originals (tenant_id, sha256, bytes) values ($1, $2, $3) on conflict do nothing",

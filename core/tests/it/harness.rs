@@ -28,6 +28,11 @@ impl World {
         Self { owner, api, secret }
     }
 
+    /// The API's connections in another process.
+    pub(crate) async fn another_api(&self) -> Pool {
+        Self::login(&self.owner, Login::Api, &self.secret).await
+    }
+
     async fn login(owner: &Pool, login: Login, secret: &SecretString) -> Pool {
         let url = owner.connect_options().to_url_lossy().to_string();
         let url = roles::url(&url, login, secret).unwrap();

@@ -4,6 +4,7 @@
 mod boundary;
 mod generations;
 mod harness;
+mod limits;
 mod provisioning;
 mod runs;
 mod search;

@@ -46,6 +46,34 @@ spec: {displayName: Helper, knowledgeSources: [{name: manual}]}
 }
 
 #[test]
+fn limits_have_defaults_and_must_agree() {
+    let Resource::Chatbot(helper) = &read(&chatbot("{displayName: H}")).unwrap()[0] else { panic!("a chatbot") };
+    let limits = &helper.spec.limits;
+    assert_eq!((limits.questions_per_minute_per_visitor, limits.questions_per_minute_per_ip), (20, 60));
+    assert_eq!((limits.questions_per_minute, &limits.budget), (None, &None));
+    let refused = [
+        ("{questionsPerMinutePerVisitor: 0}", "questionsPerMinutePerVisitor"),
+        ("{questionsPerMinutePerVisitor: 61}", "must not be above questionsPerMinutePerIp"),
+        ("{budget: {tokensPerDay: 2, tokensPerMonth: 1}}", "tokensPerDay must not be above tokensPerMonth"),
+        ("{budget: {centsPerDay: 2, centsPerMonth: 1}}", "centsPerDay must not be above centsPerMonth"),
+        ("{budget: {centsPerDay: -1}}", "spec.limits.budget.centsPerDay"),
+    ];
+    for (limits, reason) in refused {
+        let refusal = refusal(&chatbot(&format!("{{displayName: H, limits: {limits}}}")));
+        assert!(refusal.contains(reason), "{limits}: {refusal}");
+    }
+    let tenant = |quota: &str| {
+        format!(
+            "apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: acme}}\nspec: {{displayName: A, quota: {quota}}}"
+        )
+    };
+    read(&tenant("{maxDocuments: 5, requestsPerMinute: 9, uploadsPerMinute: 3, budget: {tokensPerDay: 3000000000}}"))
+        .unwrap();
+    assert!(refusal(&tenant("{budget: {tokensPerDay: 2, tokensPerMonth: 1}}")).contains("tokensPerMonth"));
+    assert!(refusal(&tenant("{requestsPerMinute: 0}")).contains("spec.quota.requestsPerMinute"));
+}
+
+#[test]
 fn mistakes_are_named_with_their_place() {
     assert!(refusal("a: [1").contains("line 1"), "{}", refusal("a: [1"));
     assert!(refusal("kind: Chatbot").contains("`apiVersion` is missing"));

@@ -51,6 +51,40 @@ async fn a_run_indexes_what_it_can_and_says_why_the_rest_failed(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_quota_of_chunks_holds_and_what_it_leaves_out_says_so(owner: PgPool) {
+    let world = World::new(owner).await;
+    let tenant = world.tenant("acme", MARKDOWN).await;
+    fill(&world, &tenant).await;
+    let set_quota = async |chunks: i32| {
+        sqlx::query(
+            "update tenants set spec = spec || jsonb_build_object('quota', jsonb_build_object('maxChunks', $1))",
+        )
+        .bind(chunks)
+        .execute(&world.owner)
+        .await
+        .unwrap();
+    };
+    set_quota(30).await;
+    let run = world.enqueue(&tenant, "first").await;
+    let row = world.finish(&tenant, run).await;
+    assert_eq!(row.state, RunState::Succeeded);
+    let mut tx = world.begin(tenant.id).await;
+    let counts = documents::count(&mut tx, &[tenant.source]).await.unwrap();
+    assert!((27..=30).contains(&counts.chunks), "{counts:?}");
+    let failures = runs::failures(&mut tx, run, 50).await.unwrap();
+    let over = failures.iter().filter(|failure| failure.reason.contains("quota of 30 chunks")).count();
+    assert_eq!(over, 40 - counts.indexed as usize, "{failures:?}");
+    drop(tx);
+
+    // A new index beside the old one is no reason to have less.
+    world.apply_source("acme", "{strategy: Standard, size: 64, overlap: 0}").await;
+    set_quota(30).await;
+    let run = world.enqueue(&tenant, "other chunks").await;
+    let row = world.finish(&tenant, run).await;
+    assert!(row.documents_indexed >= 6 && row.chunks <= 30, "{row:?}");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn only_what_changed_is_embedded_again(owner: PgPool) {
     let world = World::new(owner).await;
     let tenant = world.tenant("acme", MARKDOWN).await;

@@ -9,6 +9,7 @@ use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, 
 use docbrain_core::chat::{ChatModel, Price, TokenUsage};
 use docbrain_core::embed::Embedder;
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
+use docbrain_core::limits::Limits;
 use docbrain_core::retrieve::{self, Arms, Scope};
 use docbrain_core::store::Pool;
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
@@ -19,6 +20,7 @@ use futures::{Stream, StreamExt};
 
 use super::wire::{ChatReply, CitationBody};
 use crate::access::TenantAccess;
+use crate::limit;
 use crate::problem::{Problem, ProblemKind};
 use crate::state::{AppState, ChatModels};
 
@@ -106,6 +108,8 @@ impl Asked {
         let started = Instant::now();
         let Ask { access, bot, question, conversation, channel } = ask;
         let tenant = access.tenant;
+        let limits = Limits::from_ref(state);
+        limit::admit(&limits, tenant, &bot, access.asker()).await?;
         let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
         let visitor = access.visitor.map(|visitor| Visitor { id: visitor.id, identity: visitor.identity });
         let passages =
@@ -113,6 +117,7 @@ impl Asked {
         let model = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
         let model = ChatModels::from_ref(state).named(model);
         let exchange = Begun {
+            limits,
             pool,
             tenant,
             chatbot: bot.id,
@@ -160,6 +165,7 @@ impl Asked {
 
 /// What is kept of an exchange, but for its answer.
 struct Begun {
+    limits: Limits,
     pool: Pool,
     tenant: TenantId,
     chatbot: ChatbotId,
@@ -207,6 +213,7 @@ impl Begun {
             milliseconds: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         };
         let message = conversations::append(&self.pool, self.tenant, &exchange).await?;
+        self.limits.record(self.tenant, self.chatbot, limit::used(answer.usage, cost_micros));
         self.count(&answer);
         Ok(ChatReply::new(answer, kind, citations, self.conversation, message))
     }

@@ -6,20 +6,27 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode};
 use docbrain_core::ids::{DocumentId, KnowledgeSourceId, RunId, TenantId};
+use docbrain_core::limits::Limits;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::{Pool, TenantTx, runs, sources};
 use docbrain_core::telemetry::metrics;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::TenantAccess;
+use crate::limit;
 use crate::problem::{Problem, ProblemKind};
 
+pub(crate) mod memory;
 mod path;
+
+use memory::UploadMemory;
 
 /// Largest file, in bytes: 200 MiB and a little.
 const MAX_FILE_BYTES: usize = 201 * 1024 * 1024;
@@ -78,18 +85,25 @@ enum AcceptedStatus {
     post, path = "/document/ingest", tag = "documents",
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     extensions(("x-problems" = json!([
-        "bad_request", "chatbot_not_found", "knowledge_source_not_found", "knowledge_source_suspended", "body_too_large",
+        "bad_request", "chatbot_not_found", "knowledge_source_not_found", "knowledge_source_suspended", "quota_exceeded",
+        "rate_limited", "busy", "body_too_large",
         "unsupported_media_type", "invalid_field", "invalid_path", "knowledge_source_required"
     ]))),
     responses((status = 202, body = Accepted, description = "The files are stored; the run indexes them"))
 )]
 pub(crate) async fn create_documents(
     State(pool): State<Pool>,
+    State(limits): State<Limits>,
+    State(memory): State<UploadMemory>,
     TenantAccess { tenant, .. }: TenantAccess,
+    headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let form = form.map_err(|rejection| Problem::new(ProblemKind::UnsupportedMediaType, rejection.body_text()))?;
+    limit::admit_upload(&limits, &pool, tenant).await?;
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let upload = Upload {
+        _memory: memory.reserve(length).await?,
         pool,
         tenant,
         chatbot: None,
@@ -104,6 +118,7 @@ pub(crate) async fn create_documents(
 }
 
 struct Upload {
+    _memory: OwnedSemaphorePermit,
     pool: Pool,
     tenant: TenantId,
     chatbot: Option<String>,
