@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use crate::ids::TenantId;
+use crate::keyring::KeyringError;
 
 pub mod bootstrap;
 pub mod chatbots;
@@ -18,9 +19,11 @@ pub mod chunks;
 pub mod conversations;
 pub mod documents;
 pub mod generations;
+pub mod provider_settings;
 pub mod roles;
 pub mod runs;
 pub mod search;
+pub mod secrets;
 pub mod sources;
 pub mod tenants;
 
@@ -60,6 +63,13 @@ pub enum Error {
         /// What the driver said.
         #[from]
         source: sqlx::Error,
+    },
+    /// A secret does not open, or the keys for it are not there.
+    #[error("failed to seal or open a secret")]
+    Keyring {
+        /// What is wrong with the keys.
+        #[from]
+        source: KeyringError,
     },
     /// A row does not read as it was written.
     #[error("{table} holds a row that cannot be read")]

@@ -7,3 +7,4 @@ mod harness;
 mod provisioning;
 mod runs;
 mod search;
+mod secrets;
