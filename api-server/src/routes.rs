@@ -12,6 +12,7 @@ mod documents;
 mod health;
 mod metrics;
 mod page;
+mod providers;
 mod runs;
 mod table;
 
@@ -37,6 +38,10 @@ pub(crate) fn table() -> Table {
         .route(Admin,  routes!(documents::upload::create_documents)  // POST   /document/ingest
             .layer(DefaultBodyLimit::disable()))
         .route(Admin,  routes!(documents::delete_document))          // DELETE /document/{id}
+        .route(Admin,  routes!(providers::list_providers))           // GET    /tenant/providers
+        .route(Admin,  routes!(providers::put_provider))             // PUT    /tenant/providers/{purpose}
+        .route(Admin,  routes!(providers::delete_provider))          // DELETE /tenant/providers/{purpose}
+        .route(Admin,  routes!(providers::test_provider))            // POST   /tenant/providers/{purpose}/test
         .route(Admin,  routes!(runs::get_run))                       // GET    /runs/{id}
         .route(Admin,  routes!(runs::follow_run))                    // GET    /runs/{id}/events
 }

@@ -1,12 +1,7 @@
 //! What handlers are given, each asking for its part.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use axum::extract::FromRef;
-use docbrain_core::chat::ChatModel;
-use docbrain_core::embed::Embedder;
-use docbrain_core::models::Endpoint;
+use docbrain_core::providers::Providers;
 use docbrain_core::store::Pool;
 use secrecy::SecretString;
 
@@ -16,23 +11,16 @@ use crate::access::{AdminToken, TenantNames};
 #[derive(Clone)]
 pub struct AppState {
     pool: Pool,
-    embedder: Arc<dyn Embedder>,
-    chat_models: ChatModels,
+    providers: Providers,
     admin_token: AdminToken,
     tenants: TenantNames,
 }
 
 impl AppState {
-    /// `pool` logs in as the API's role, so that row-level security holds. Without `chat`, answers are quotes.
+    /// `pool` logs in as the API's role, so that row-level security holds.
     #[expect(clippy::needless_pass_by_value, reason = "the token is not needed elsewhere: only its digest is kept")]
-    pub fn new(pool: Pool, embedder: Arc<dyn Embedder>, chat: Option<Endpoint>, admin_token: SecretString) -> Self {
-        Self {
-            pool,
-            embedder,
-            chat_models: ChatModels::new(chat),
-            admin_token: AdminToken::new(&admin_token),
-            tenants: TenantNames::default(),
-        }
+    pub fn new(pool: Pool, providers: Providers, admin_token: SecretString) -> Self {
+        Self { pool, providers, admin_token: AdminToken::new(&admin_token), tenants: TenantNames::default() }
     }
 }
 
@@ -48,42 +36,7 @@ macro_rules! parts {
 
 parts! {
     pool: Pool,
-    embedder: Arc<dyn Embedder>,
-    chat_models: ChatModels,
+    providers: Providers,
     admin_token: AdminToken,
     tenants: TenantNames,
-}
-
-/// The chat models of the installation's endpoint. One client a model, so that its connections are used again.
-#[derive(Clone)]
-pub(crate) struct ChatModels(Option<Arc<Clients>>);
-
-struct Clients {
-    endpoint: Endpoint,
-    by_name: Mutex<HashMap<String, Arc<dyn ChatModel>>>,
-}
-
-impl ChatModels {
-    /// Names come from specs; beyond this many the clients are made anew.
-    const MOST: usize = 64;
-
-    fn new(endpoint: Option<Endpoint>) -> Self {
-        Self(endpoint.map(|endpoint| Arc::new(Clients { endpoint, by_name: Mutex::default() })))
-    }
-
-    /// The model of this name, or the endpoint's own; `None` when no endpoint is configured.
-    pub(crate) fn named(&self, name: Option<&str>) -> Option<Arc<dyn ChatModel>> {
-        let clients = self.0.as_ref()?;
-        let name = name.unwrap_or(&clients.endpoint.model);
-        let mut by_name = clients.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(model) = by_name.get(name) {
-            return Some(Arc::clone(model));
-        }
-        if by_name.len() == Self::MOST {
-            by_name.clear();
-        }
-        let model = clients.endpoint.chat(Some(name));
-        by_name.insert(name.to_owned(), Arc::clone(&model));
-        Some(model)
-    }
 }

@@ -7,9 +7,11 @@ use axum::extract::{FromRef, State};
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
-use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question, Role, Turn};
-use docbrain_core::embed::Embedder;
+use docbrain_core::answer::{
+    self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question, Relevance, Role, Turn,
+};
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
+use docbrain_core::providers::Providers;
 use docbrain_core::retrieve::{self, Arms, Scope};
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
 use docbrain_core::store::conversations::{self, Exchange};
@@ -24,7 +26,7 @@ use crate::extract::Json;
 use crate::middleware::{RequestId, log_causes};
 use crate::problem::{Problem, ProblemKind};
 use crate::sse;
-use crate::state::{AppState, ChatModels};
+use crate::state::AppState;
 
 mod wire;
 
@@ -50,14 +52,13 @@ const HISTORY: u32 = 10;
 )]
 pub(crate) async fn create_reply(
     State(pool): State<Pool>,
-    State(embedder): State<Arc<dyn Embedder>>,
-    State(models): State<ChatModels>,
+    State(providers): State<Providers>,
     AdminTenant { tenant }: AdminTenant,
     request_id: RequestId,
     headers: HeaderMap,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let (asked, events) = Asked::begin(pool, embedder, &models, tenant, request).await?;
+    let (asked, events) = Asked::begin(pool, &providers, tenant, request).await?;
     if wants_events(&headers) {
         Ok(asked.tell(events, request_id))
     } else {
@@ -71,8 +72,7 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
     let reply = async {
         let request =
             serde_json::from_value(body).map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
-        let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
-        let (asked, events) = Asked::begin(pool, embedder, &ChatModels::from_ref(state), tenant, request).await?;
+        let (asked, events) = Asked::begin(Pool::from_ref(state), &Providers::from_ref(state), tenant, request).await?;
         asked.wait(events).await
     };
     match reply.await {
@@ -114,17 +114,23 @@ async fn open(pool: &Pool, tenant: TenantId, request: &ChatRequest) -> Result<(C
     Ok((bot, history.into_iter().map(turn).collect()))
 }
 
-fn scope(tenant: TenantId, bot: &ChatbotRow) -> Scope<'_> {
+/// `comparable`: whether the index was made with the model that questions are embedded with. While it is made again with
+/// another one, the search goes by words alone.
+fn scope(tenant: TenantId, bot: &ChatbotRow, comparable: bool) -> Scope<'_> {
     Scope {
         tenant,
         generations: &bot.generations,
         languages: &bot.languages,
-        arms: if bot.spec.retrieval.hybrid { Arms::Hybrid } else { Arms::Dense },
+        arms: match (comparable, bot.spec.retrieval.hybrid) {
+            (false, _) => Arms::Text,
+            (true, true) => Arms::Hybrid,
+            (true, false) => Arms::Dense,
+        },
         top_k: u32::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
     }
 }
 
-fn profile(bot: ChatbotRow) -> BotProfile {
+fn profile(bot: ChatbotRow, comparable: bool) -> BotProfile {
     let percent = bot.spec.model.and_then(|model| model.temperature_percent);
     BotProfile {
         display_name: bot.spec.display_name,
@@ -133,6 +139,7 @@ fn profile(bot: ChatbotRow) -> BotProfile {
         temperature: percent.and_then(|percent| i16::try_from(percent).ok()).map(|percent| f32::from(percent) / 100.0),
         max_passages: usize::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
         languages: bot.languages,
+        relevance: if comparable { Relevance::default() } else { Relevance::BY_WORDS },
         ..BotProfile::default()
     }
 }
@@ -157,8 +164,7 @@ impl Asked {
     /// Finds the passages for a question, and begins its answer.
     async fn begin(
         pool: Pool,
-        embedder: Arc<dyn Embedder>,
-        models: &ChatModels,
+        providers: &Providers,
         tenant: TenantId,
         request: ChatRequest,
     ) -> Result<(Self, Events), Problem> {
@@ -166,8 +172,10 @@ impl Asked {
         let message = request.message()?.to_owned();
         let (bot, history) = open(&pool, tenant, &request).await?;
         let question = Question { text: message.clone(), history };
-        let passages =
-            retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
+        let embedder = providers.embedder(tenant).await?;
+        let comparable = providers.made_with(tenant, &bot.generations, embedder.model()).await?;
+        let scope = scope(tenant, &bot, comparable);
+        let passages = retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope).await?;
         let asked = Self {
             pool,
             tenant,
@@ -178,8 +186,9 @@ impl Asked {
             started,
             first_text: OnceLock::new(),
         };
-        let model = models.named(bot.spec.model.as_ref().and_then(|model| model.model.as_deref()));
-        let events = answer::answer(question, passages, Arc::new(profile(bot)), model, embedder);
+        let named = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
+        let model = providers.chat_model(tenant, named).await?;
+        let events = answer::answer(question, passages, Arc::new(profile(bot, comparable)), model, embedder);
         Ok((asked, events))
     }
 

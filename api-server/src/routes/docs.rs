@@ -41,6 +41,7 @@ pub(super) fn frame() -> OpenApi {
             (name = "conversations", description = "Questions and cited answers"),
             (name = "chatbots", description = "Chatbots of a tenant"),
             (name = "documents", description = "What a chatbot knows"),
+            (name = "providers", description = "A tenant's own model servers"),
             (name = "runs", description = "Ingestion as it happens"),
             (name = "operation", description = "For load balancers and monitoring"),
         )

@@ -46,7 +46,7 @@ fn the_public_operations_are_known_by_name() {
 async fn without_the_token_every_guarded_operation_is_refused(owner: PgPool) {
     let world = World::new(owner).await;
     for operation in operations().into_iter().filter(|operation| operation.guarded) {
-        let path = operation.path.replace("{id}", "01980000-0000-7000-8000-000000000000");
+        let path = operation.path.replace("{id}", "01980000-0000-7000-8000-000000000000").replace("{purpose}", "chat");
         let wrong = format!("Bearer {TOKEN}x");
         let basic = format!("Basic {TOKEN}");
         for shown in [None, Some(wrong.as_str()), Some(TOKEN), Some(basic.as_str()), Some("Bearer ")] {
@@ -93,6 +93,8 @@ async fn no_operation_reaches_another_tenants_rows(owner: PgPool) {
             "list_documents" => (empty(request, at(&helper)), Some("chatbot_not_found")),
             "delete_document" => (empty(request, at(&document.to_string())), Some("document_not_found")),
             "get_run" | "follow_run" => (empty(request, at(&run.to_string())), Some("run_not_found")),
+            // Nothing in their paths names a row: providers.rs asks them as two tenants.
+            "list_providers" | "put_provider" | "delete_provider" | "test_provider" => continue,
             "list_chatbots" => (empty(request, operation.path.clone()), None),
             other => panic!("say here how {other} is called as the wrong tenant"),
         };

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{Reply, Requests, World, embedder};
+use crate::harness::{Reply, Requests, World, providers};
 
 const EXPIRE: &str = "The EXPIRE command sets a timeout on a key, and the key is deleted after the timeout.";
 const PERSIST: &str = "The PERSIST command removes the timeout from a key again.";
@@ -173,7 +173,7 @@ async fn a_model_that_breaks_off_is_told_as_such(owner: PgPool) {
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_program_asks_without_http(owner: PgPool) {
     let world = world(owner, None).await;
-    let state = AppState::new(world.api.clone(), embedder(), None, "t".into());
+    let state = AppState::new(world.api.clone(), providers(&world.api, None, ""), "t".into());
     let ask = |chatbot: &str| json!({"chatbot": chatbot, "message": QUESTION});
     let reply = docbrain_api::chat_once(&state, world.acme, ask("helper")).await.unwrap();
     assert_eq!(reply["citations"][0]["path"], "guide/expire.md");
@@ -219,9 +219,5 @@ async fn model(pieces: &[&str]) -> MockServer {
 }
 
 fn endpoint(server: &MockServer) -> Endpoint {
-    Endpoint {
-        base_url: format!("{}/v1", server.uri()),
-        model: "stub".to_owned(),
-        api_key: Some("key-of-the-model".into()),
-    }
+    Endpoint::new(format!("{}/v1", server.uri()), "stub", Some("key-of-the-model".into()))
 }

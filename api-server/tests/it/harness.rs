@@ -13,13 +13,16 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use docbrain_api::AppState;
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
 use docbrain_core::ids::{DocumentId, KnowledgeSourceId, TenantId};
+use docbrain_core::keyring::Keyring;
 use docbrain_core::lexical::{self, Language};
 use docbrain_core::models::Endpoint;
+use docbrain_core::providers::Providers;
 use docbrain_core::provision::Provisioner;
 use docbrain_core::store::chunks::{NewChunk, Reading};
 use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::generations::GenerationSettings;
 use docbrain_core::store::roles::{self, Login};
+use docbrain_core::store::secrets::{RingSource, Secrets};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
 use secrecy::{ExposeSecret, SecretString};
@@ -90,6 +93,7 @@ pub(crate) struct World {
     pub(crate) api: Pool,
     pub(crate) acme: TenantId,
     pub(crate) rival: TenantId,
+    pub(crate) providers: Providers,
     app: Router,
 }
 
@@ -111,8 +115,9 @@ impl World {
             provisioner.apply(&resource).await.unwrap();
         }
         let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
-        let app = docbrain_api::router(AppState::new(api.clone(), embedder(), chat, TOKEN.into()));
-        Self { owner, api, acme, rival, app }
+        let providers = providers(&api, chat, "127.0.0.0/8");
+        let app = docbrain_api::router(AppState::new(api.clone(), providers.clone(), TOKEN.into()));
+        Self { owner, api, acme, rival, providers, app }
     }
 
     pub(crate) async fn begin(&self, tenant: TenantId) -> TenantTx {
@@ -149,7 +154,16 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.app.clone().oneshot(request).await.unwrap();
+        Self::ask(self.app.clone(), request).await
+    }
+
+    /// As [`World::send`], to an API of another state.
+    pub(crate) async fn send_to(&self, state: &AppState, request: Request<Body>) -> Reply {
+        Self::ask(docbrain_api::router(state.clone()), request).await
+    }
+
+    async fn ask(app: Router, request: Request<Body>) -> Reply {
+        let response = app.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: parts.status, headers: parts.headers, body }
@@ -164,6 +178,14 @@ impl World {
         self.send(Request::post(path).admin("acme").json(body)).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send(Request::put(path).admin("acme").json(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.send(Request::delete(path).admin("acme").body(Body::empty()).unwrap()).await
+    }
+
     pub(crate) async fn chat(&self, message: &str) -> Reply {
         self.post("/conversation/chat", &serde_json::json!({"chatbot": "helper", "message": message})).await
     }
@@ -173,8 +195,11 @@ impl World {
     }
 }
 
-pub(crate) fn embedder() -> Arc<dyn Embedder> {
-    Arc::new(BagOfWords::new())
+/// The models of all tenants; those of their own may be in the networks `allowed`.
+pub(crate) fn providers(api: &Pool, chat: Option<Endpoint>, allowed: &str) -> Providers {
+    let ring = Arc::new(Keyring::generate());
+    let secrets = Secrets::new(RingSource::Given(ring));
+    Providers::new(api.clone(), secrets, allowed.parse().unwrap(), Arc::new(BagOfWords::new()), chat)
 }
 
 async fn tenant(owner: &Pool, name: &str) -> TenantId {

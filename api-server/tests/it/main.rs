@@ -9,4 +9,5 @@ mod openapi;
 mod operation;
 mod page;
 mod problems;
+mod providers;
 mod runs;
