@@ -31,7 +31,7 @@ pub(crate) async fn ask(arguments: &InstallationArguments, ask: &AskArguments) -
     let tenant = installation.tenant(ask.tenant.as_deref()).await?;
     let model = installation.embedding.open().await?;
     let token = installation.home.secret("admin-token")?;
-    let state = AppState::new(installation.api.clone(), model.embedder, installation.chat.clone(), token);
+    let state = AppState::new(installation.api.clone(), installation.providers(model.embedder), token);
     let body = json!({ "chatbot": ask.chatbot, "message": ask.question });
     let reply = docbrain_api::chat_once(&state, tenant, body).await;
     installation.close().await?;
