@@ -36,9 +36,6 @@ pub enum ModelServerError {
         /// Why not; fit for the tenant to read.
         source: Refusal,
     },
-    /// The key holds characters that no HTTP header can carry.
-    #[error("the model server's key cannot be sent: check it for stray characters")]
-    UnusableKey,
     /// Connected, but silent for too long.
     #[error("the model server did not answer in time")]
     TimedOut,
@@ -172,7 +169,7 @@ async fn attempt(
         policy.check(request.url()).map_err(|source| ModelServerError::Forbidden { source })?;
     }
     if let (ProviderKind::Azure, Some(key)) = (endpoint.kind, &endpoint.api_key) {
-        let mut key = HeaderValue::from_str(key.expose_secret()).map_err(|_| ModelServerError::UnusableKey)?;
+        let mut key = HeaderValue::from_str(key.expose_secret()).expect("the request holds it in a header already");
         key.set_sensitive(true);
         request.headers_mut().insert("api-key", key);
     }
