@@ -16,6 +16,7 @@ use docbrain_core::answer::AnswerError;
 use docbrain_core::chat::ChatError;
 use docbrain_core::embed::EmbedError;
 use docbrain_core::openai::ModelServerError;
+use docbrain_core::providers::ProviderError;
 use docbrain_core::retrieve::RetrieveError;
 use docbrain_core::store;
 use serde::Serialize;
@@ -77,6 +78,7 @@ problem_kinds! {
     ConversationNotFound = "conversation_not_found", NOT_FOUND, "There is no such conversation with this chatbot";
     MessageNotFound = "message_not_found", NOT_FOUND, "There is no such answer";
     DocumentNotFound = "document_not_found", NOT_FOUND, "There is no such document";
+    ProviderNotFound = "provider_not_found", NOT_FOUND, "The tenant has no provider of its own for this";
     RunNotFound = "run_not_found", NOT_FOUND, "There is no such run";
     MemberNotFound = "member_not_found", NOT_FOUND, "There is no such member";
     InvitationNotFound = "invitation_not_found", NOT_FOUND, "There is no such invitation, or it has expired";
@@ -291,6 +293,7 @@ impl From<store::Error> for Problem {
             "document" => ProblemKind::DocumentNotFound,
             "run" => ProblemKind::RunNotFound,
             "tenant" => ProblemKind::TenantNotFound,
+            "provider" => ProblemKind::ProviderNotFound,
             "member" => ProblemKind::MemberNotFound,
             "invitation" => ProblemKind::InvitationNotFound,
             "API token" => ProblemKind::ApiTokenNotFound,
@@ -318,6 +321,16 @@ impl From<AnswerError> for Problem {
     }
 }
 
+impl From<ProviderError> for Problem {
+    fn from(error: ProviderError) -> Self {
+        match error {
+            ProviderError::Fault(fault) => Self::new(ProblemKind::InvalidField, fault.to_string()),
+            ProviderError::Store(source) => Self::internal(source),
+            ProviderError::Embed(source) => source.into(),
+        }
+    }
+}
+
 impl From<EmbedError> for Problem {
     fn from(error: EmbedError) -> Self {
         match error {
@@ -336,6 +349,10 @@ impl From<ChatError> for Problem {
             ChatError::Server(ModelServerError::Unreachable { .. }) => {
                 (ProblemKind::ModelUnavailable, "check that the chat model's server runs, and its address")
             }
+            ChatError::Server(ModelServerError::Forbidden { .. }) => (
+                ProblemKind::ModelUnavailable,
+                "the chat model's server is not at an address that this installation allows",
+            ),
             ChatError::Server(ModelServerError::TimedOut) => (ProblemKind::ModelTimeout, "try again later"),
             ChatError::Server(ModelServerError::RateLimited { .. }) => (ProblemKind::ModelBusy, "try again later"),
             ChatError::Server(ModelServerError::Unauthorized { .. }) => {

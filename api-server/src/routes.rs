@@ -20,6 +20,7 @@ mod mcp;
 mod metrics;
 mod openai;
 mod page;
+mod providers;
 mod runs;
 mod sources;
 mod stats;
@@ -74,6 +75,10 @@ pub(crate) fn table() -> Table {
         .route(Admin,     routes!(tokens::delete_token))                // DELETE /tokens/{id}
         .route(Viewer,    routes!(tenant::get_settings))                // GET    /tenant/settings
         .route(Admin,     routes!(tenant::update_settings))             // PATCH  /tenant/settings
+        .route(Admin,     routes!(providers::list_providers))           // GET    /tenant/providers
+        .route(Admin,     routes!(providers::put_provider))             // PUT    /tenant/providers/{purpose}
+        .route(Admin,     routes!(providers::delete_provider))          // DELETE /tenant/providers/{purpose}
+        .route_within(ANSWER, Admin, routes!(providers::test_provider)) // POST   /tenant/providers/{purpose}/test
         .route(Admin,     routes!(audit::list_changes))                 // GET    /audit
         .route(Superuser, routes!(superuser::list_tenants))             // GET    /admin/tenants
         .route(Superuser, routes!(superuser::update_tenant))            // PATCH  /admin/tenants/{name}

@@ -1,13 +1,8 @@
 //! What handlers are given, each asking for its part.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use axum::extract::FromRef;
-use docbrain_core::chat::ChatModel;
-use docbrain_core::embed::Embedder;
 use docbrain_core::limits::Limits;
-use docbrain_core::models::Endpoint;
+use docbrain_core::providers::Providers;
 use docbrain_core::store::Pool;
 use ipnet::IpNet;
 use secrecy::{SecretSlice, SecretString};
@@ -22,8 +17,7 @@ use crate::routes::UploadMemory;
 #[derive(Clone)]
 pub struct AppState {
     pool: Pool,
-    embedder: Arc<dyn Embedder>,
-    chat_models: ChatModels,
+    providers: Providers,
     access: AccessControl,
     control_plane: Arc<dyn ControlPlane>,
     settings: Arc<Settings>,
@@ -36,10 +30,8 @@ pub struct AppState {
 pub struct Parts {
     /// Logs in as the API's role, so that row-level security holds.
     pub pool: Pool,
-    /// Embeds questions.
-    pub embedder: Arc<dyn Embedder>,
-    /// Without it, answers are quotes.
-    pub chat: Option<Endpoint>,
+    /// The models of all tenants.
+    pub providers: Providers,
     /// Where configuration is written.
     pub control_plane: Arc<dyn ControlPlane>,
     /// How the API behaves.
@@ -100,13 +92,12 @@ impl std::str::FromStr for Registration {
 impl AppState {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { pool, embedder, chat, control_plane, settings } = parts;
+        let Parts { pool, providers, control_plane, settings } = parts;
         let access = AccessControl::new(pool.clone(), &settings);
         Self {
             limits: Limits::new(pool.clone()),
             pool,
-            embedder,
-            chat_models: ChatModels::new(chat),
+            providers,
             access,
             control_plane,
             trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
@@ -128,46 +119,11 @@ macro_rules! parts {
 
 parts! {
     pool: Pool,
-    embedder: Arc<dyn Embedder>,
-    chat_models: ChatModels,
+    providers: Providers,
     access: AccessControl,
     control_plane: Arc<dyn ControlPlane>,
     settings: Arc<Settings>,
     limits: Limits,
     trusted_proxies: TrustedProxies,
     upload_memory: UploadMemory,
-}
-
-/// The chat models of the installation's endpoint. One client a model, so that its connections are used again.
-#[derive(Clone)]
-pub(crate) struct ChatModels(Option<Arc<Clients>>);
-
-struct Clients {
-    endpoint: Endpoint,
-    by_name: Mutex<HashMap<String, Arc<dyn ChatModel>>>,
-}
-
-impl ChatModels {
-    /// Names come from specs; beyond this many the clients are made anew.
-    const MOST: usize = 64;
-
-    fn new(endpoint: Option<Endpoint>) -> Self {
-        Self(endpoint.map(|endpoint| Arc::new(Clients { endpoint, by_name: Mutex::default() })))
-    }
-
-    /// The model of this name, or the endpoint's own; `None` when no endpoint is configured.
-    pub(crate) fn named(&self, name: Option<&str>) -> Option<Arc<dyn ChatModel>> {
-        let clients = self.0.as_ref()?;
-        let name = name.unwrap_or(&clients.endpoint.model);
-        let mut by_name = clients.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(model) = by_name.get(name) {
-            return Some(Arc::clone(model));
-        }
-        if by_name.len() == Self::MOST {
-            by_name.clear();
-        }
-        let model = clients.endpoint.chat(Some(name));
-        by_name.insert(name.to_owned(), Arc::clone(&model));
-        Some(model)
-    }
 }

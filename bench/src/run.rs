@@ -165,11 +165,7 @@ async fn measure_retrieval(
     model_url: &str,
     questions: &[String],
 ) -> anyhow::Result<MeasuredRetrieval> {
-    let endpoint = Endpoint {
-        base_url: model_url.to_owned(),
-        model: stub::EMBEDDING_MODEL.to_owned(),
-        api_key: Some("stub".to_owned().into()),
-    };
+    let endpoint = Endpoint::new(model_url, stub::EMBEDDING_MODEL, Some("stub".to_owned().into()));
     let embedder = EmbeddingChoice::Remote(endpoint).open().await?.embedder;
     retrieval::measure(&Database::of_home(server.home()).await?, embedder.as_ref(), questions).await
 }

@@ -175,7 +175,8 @@ async fn store(
 pub(crate) async fn carry_out(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<RunRow> {
     const POLL: Duration = Duration::from_millis(200);
     let bar = show::progress("documents");
-    let mut process = launcher::spawn(installation, tenant, run).await?;
+    let embedding = launcher::embedding_of(installation, tenant).await?;
+    let mut process = launcher::spawn(installation, tenant, run, embedding).await?;
     let mut ended = None;
     let row = loop {
         tokio::time::sleep(POLL).await;

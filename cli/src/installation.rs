@@ -8,10 +8,14 @@ use clap::Args;
 use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
 use docbrain_core::embed::Embedder;
 use docbrain_core::env;
+use docbrain_core::fetch::AddressPolicy;
 use docbrain_core::ids::TenantId;
+use docbrain_core::keyring::{Keyring, KeyringError, RingFile};
 use docbrain_core::models::{EmbeddingChoice, Endpoint};
+use docbrain_core::providers::Providers;
 use docbrain_core::provision::Provisioner;
 use docbrain_core::store::roles::{self, Login};
+use docbrain_core::store::secrets::{RingSource, Secrets};
 use docbrain_core::store::{self, Pool};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -50,6 +54,12 @@ pub(crate) struct InstallationArguments {
     /// Key for that URL
     #[arg(long, env = env::CHAT_API_KEY, hide_env_values = true, global = true)]
     chat_api_key: Option<SecretString>,
+    /// Keys for secrets at rest, id:base64, the current one first [default: made at the first start, kept in the home folder]
+    #[arg(long, env = env::ENCRYPTION_KEYS, hide_env_values = true, global = true)]
+    encryption_keys: Option<SecretString>,
+    /// Networks besides the public ones that tenants' model servers may be in, such as 10.1.0.0/16, separated by commas
+    #[arg(long, env = env::ALLOWED_NETWORKS, default_value = "", global = true)]
+    allowed_networks: AddressPolicy,
 }
 
 impl InstallationArguments {
@@ -69,11 +79,9 @@ impl InstallationArguments {
 
     fn embedding(&self) -> EmbeddingChoice {
         match &self.embedding_base_url {
-            Some(base_url) => EmbeddingChoice::Remote(Endpoint {
-                base_url: base_url.clone(),
-                model: self.embedding_model.clone(),
-                api_key: self.embedding_api_key.clone(),
-            }),
+            Some(base_url) => {
+                EmbeddingChoice::Remote(Endpoint::new(base_url, &self.embedding_model, self.embedding_api_key.clone()))
+            }
             None => EmbeddingChoice::BuiltIn(
                 self.model_dir.clone().unwrap_or_else(|| self.home_path().join("tools/model/all-MiniLM-L6-v2")),
             ),
@@ -81,11 +89,15 @@ impl InstallationArguments {
     }
 
     fn chat(&self) -> Option<Endpoint> {
-        self.chat_base_url.as_ref().map(|base_url| Endpoint {
-            base_url: base_url.clone(),
-            model: self.chat_model.clone(),
-            api_key: self.chat_api_key.clone(),
-        })
+        let base_url = self.chat_base_url.as_ref()?;
+        Some(Endpoint::new(base_url, &self.chat_model, self.chat_api_key.clone()))
+    }
+
+    fn ring(&self, home: &Home) -> Result<RingSource, KeyringError> {
+        match &self.encryption_keys {
+            Some(keys) => Ok(RingSource::Given(Arc::new(Keyring::parse(keys)?))),
+            None => Ok(RingSource::File(RingFile::open(home.path("secrets/encryption-keys"))?)),
+        }
     }
 }
 
@@ -101,6 +113,10 @@ pub(crate) struct Installation {
     pub(crate) embedding: EmbeddingChoice,
     /// The chat model's endpoint.
     pub(crate) chat: Option<Endpoint>,
+    /// What tenants keep secret.
+    pub(crate) secrets: Secrets,
+    /// Where tenants' model servers may be.
+    pub(crate) addresses: AddressPolicy,
     owner_url: SecretString,
     role_secret: SecretString,
     postgres: Option<Postgres>,
@@ -110,6 +126,7 @@ impl Installation {
     /// Opens the database (starting the embedded one where it does not run), migrates it, and sees to its roles.
     pub(crate) async fn open(arguments: &InstallationArguments) -> anyhow::Result<Self> {
         let home = arguments.open_home()?;
+        let secrets = Secrets::new(arguments.ring(&home)?);
         let (owner_url, postgres) = if let Some(url) = &arguments.database_url {
             (url.clone(), None)
         } else {
@@ -125,7 +142,14 @@ impl Installation {
             .await
             .context("cannot log in to the database as docbrain_api")?;
         let (embedding, chat) = (arguments.embedding(), arguments.chat());
-        Ok(Self { home, owner, api, embedding, chat, owner_url, role_secret, postgres })
+        let addresses = arguments.allowed_networks.clone();
+        Ok(Self { home, owner, api, embedding, chat, secrets, addresses, owner_url, role_secret, postgres })
+    }
+
+    /// The models of all tenants, where `embedder` is the installation's own.
+    pub(crate) fn providers(&self, embedder: Arc<dyn Embedder>) -> Providers {
+        let (secrets, addresses) = (self.secrets.clone(), self.addresses.clone());
+        Providers::new(self.api.clone(), secrets, addresses, embedder, self.chat.clone())
     }
 
     /// What the API is served with.
@@ -148,8 +172,7 @@ impl Installation {
         };
         Ok(AppState::new(Parts {
             pool: self.api.clone(),
-            embedder,
-            chat: self.chat.clone(),
+            providers: self.providers(embedder),
             control_plane: Arc::new(Local::new(self.api.clone())),
             settings,
         }))

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use docbrain_core::ids::{RunId, TenantId};
 use docbrain_core::models::EmbeddingChoice;
+use docbrain_core::providers::{self, Purpose};
 use docbrain_core::store::runs::{self, RunState};
-use docbrain_core::store::{Pool, TenantTx};
+use docbrain_core::store::{self, Pool, TenantTx};
 use docbrain_core::{env, telemetry};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::{ExposeSecret, SecretString};
@@ -54,7 +55,16 @@ pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationT
         };
         for (tenant, run) in due {
             if active.len() < MAX_PROCESSES && active.insert(run) {
-                let child = spawn(installation, tenant, run).await?;
+                let embedding = match embedding_of(installation, tenant).await {
+                    Ok(embedding) => embedding,
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(run.id = %run, error, "cannot read a tenant's embedding model, trying again");
+                        active.remove(&run);
+                        continue;
+                    }
+                };
+                let child = spawn(installation, tenant, run, embedding).await?;
                 let stop = stop.clone();
                 processes.spawn(async move { (tenant, run, attend(child, stop).await) });
             }
@@ -68,7 +78,12 @@ pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationT
 }
 
 /// Starts the process of one run.
-pub(crate) async fn spawn(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<Child> {
+pub(crate) async fn spawn(
+    installation: &Installation,
+    tenant: TenantId,
+    run: RunId,
+    embedding: EmbeddingChoice,
+) -> anyhow::Result<Child> {
     // A tenant that was made by registration has no role yet.
     installation.ensure_ingest_role(tenant).await?;
     let program = program()?;
@@ -88,18 +103,36 @@ pub(crate) async fn spawn(installation: &Installation, tenant: TenantId, run: Ru
             command.env(name, value);
         }
     }
-    match &installation.embedding {
+    match embedding {
         EmbeddingChoice::BuiltIn(folder) => {
             command.env(env::MODEL_DIR, folder);
         }
         EmbeddingChoice::Remote(endpoint) => {
-            command.env(env::EMBEDDING_BASE_URL, &endpoint.base_url).env(env::EMBEDDING_MODEL, &endpoint.model);
+            command
+                .env(env::EMBEDDING_BASE_URL, &endpoint.base_url)
+                .env(env::EMBEDDING_MODEL, &endpoint.model)
+                .env(env::EMBEDDING_KIND, endpoint.kind.name());
             if let Some(key) = &endpoint.api_key {
                 command.env(env::EMBEDDING_API_KEY, SecretString::expose_secret(key));
+            }
+            if let Some(addresses) = &endpoint.guard {
+                command.env(env::EMBEDDING_GUARDED, "true").env(env::ALLOWED_NETWORKS, addresses.to_string());
             }
         }
     }
     command.spawn().with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// The embedding model of a tenant's runs: its own provider's, else the installation's.
+pub(crate) async fn embedding_of(
+    installation: &Installation,
+    tenant: TenantId,
+) -> Result<EmbeddingChoice, store::Error> {
+    let mut tx = TenantTx::begin(&installation.api, tenant).await?;
+    let (secrets, addresses) = (&installation.secrets, &installation.addresses);
+    let own = providers::own_endpoint(&mut tx, secrets, addresses, Purpose::Embeddings).await?;
+    tx.commit().await?;
+    Ok(own.map_or_else(|| installation.embedding.clone(), EmbeddingChoice::Remote))
 }
 
 fn program() -> anyhow::Result<PathBuf> {

@@ -6,7 +6,7 @@
 //! | `postgres` | the embedded database server |
 //! | `installation` | a database, migrated, with its roles and models |
 //! | `launcher` | a process for each ingestion run that is due |
-//! | `up`, `apply`, `ask`, `ingest`, `eval`, `migrate` | one module a command |
+//! | `up`, `apply`, `ask`, `ingest`, `eval`, `keys`, `migrate` | one module a command |
 
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ mod eval;
 mod home;
 mod ingest;
 mod installation;
+mod keys;
 mod launcher;
 mod migrate;
 mod postgres;
@@ -64,6 +65,9 @@ enum Command {
     Ask(ask::AskArguments),
     /// Measure retrieval quality on a data set in BEIR's format
     Eval(eval::EvalArguments),
+    /// Make, list and rotate the keys that secrets at rest are encrypted with
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Bring the database's schema up to date
     Migrate,
     /// Run a command with an embedded PostgreSQL, as DATABASE_URL
@@ -81,6 +85,7 @@ async fn main() -> ExitCode {
         Command::Ingest(arguments) => ingest::ingest(&installation, &arguments).await,
         Command::Ask(arguments) => ask::ask(&installation, &arguments).await,
         Command::Eval(arguments) => eval::eval(&installation, &arguments).await,
+        Command::Keys(command) => keys::keys(&installation, &command).await,
         Command::Migrate => migrate::migrate(&installation).await,
         Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
     };

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use docbrain_api::Registration;
-use docbrain_core::embed::EmbeddingModel;
+use docbrain_core::embed::ModelName;
 use docbrain_core::env;
 use docbrain_core::ids::{RunId, TenantId};
+use docbrain_core::providers;
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::runs::{self, RunState};
-use docbrain_core::store::{TenantTx, generations, sources, tenants};
+use docbrain_core::store::{TenantTx, provider_settings, sources, tenants};
 use docbrain_crds::manifest;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -77,7 +78,7 @@ async fn serve(
         Some(token) => token.clone(),
         None => installation.home.secret("admin-token")?,
     };
-    enqueue_what_is_left(installation, model.embedder.model()).await?;
+    enqueue_what_is_left(installation, &model.embedder.model().into()).await?;
     let state = installation.app_state(model.embedder, token.clone(), up.registration, up.trusted_proxies.clone())?;
     let address = listener.local_addr()?;
     let serving = async {
@@ -153,15 +154,15 @@ async fn add_demo(installation: &Installation) -> anyhow::Result<()> {
 }
 
 /// Runs for what an earlier process left: documents that wait without a run, and indexes of another embedding model.
-async fn enqueue_what_is_left(installation: &Installation, model: &EmbeddingModel) -> anyhow::Result<()> {
+async fn enqueue_what_is_left(installation: &Installation, model: &ModelName) -> anyhow::Result<()> {
     for name in tenants::names(&installation.api).await? {
         let tenant = installation.tenant(Some(&name)).await?;
         let mut tx = TenantTx::begin(&installation.api, tenant).await?;
-        let mut left = sources::without_a_run(&mut tx).await?;
-        left.extend(generations::sources_of_other_models(&mut tx, model).await?);
-        for source in left {
+        for source in sources::without_a_run(&mut tx).await? {
             runs::enqueue(&mut tx, source, &format!("start:{}", RunId::new())).await?;
         }
+        let own = provider_settings::get(&mut tx).await?.embeddings.map(|provider| provider.embedding_model());
+        providers::index_again(&mut tx, own.as_ref().unwrap_or(model)).await?;
         tx.commit().await?;
     }
     Ok(())

@@ -25,6 +25,21 @@ pub struct EmbeddingModel {
     pub max_tokens: usize,
 }
 
+/// What tells the vectors of two embedding models apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelName {
+    /// [`EmbeddingModel::name`].
+    pub name: String,
+    /// [`EmbeddingModel::precision`].
+    pub precision: String,
+}
+
+impl From<&EmbeddingModel> for ModelName {
+    fn from(model: &EmbeddingModel) -> Self {
+        Self { name: model.name.clone(), precision: model.precision.clone() }
+    }
+}
+
 /// Turns texts into vectors.
 #[async_trait]
 pub trait Embedder: Send + Sync {

@@ -25,6 +25,15 @@ pub const CHAT_BASE_URL: &str = "DOCBRAIN_CHAT_BASE_URL";
 pub const CHAT_MODEL: &str = "DOCBRAIN_CHAT_MODEL";
 /// Key for [`CHAT_BASE_URL`].
 pub const CHAT_API_KEY: &str = "DOCBRAIN_CHAT_API_KEY";
+/// What the model server of [`EMBEDDING_BASE_URL`] is: `openai`, `azure` or `compatible` (default).
+pub const EMBEDDING_KIND: &str = "DOCBRAIN_EMBEDDING_KIND";
+/// `true`: a tenant chose [`EMBEDDING_BASE_URL`], so it must be a public address or one of [`ALLOWED_NETWORKS`].
+pub const EMBEDDING_GUARDED: &str = "DOCBRAIN_EMBEDDING_GUARDED";
+/// Networks besides the public ones that a tenant's model servers may be in: CIDR blocks separated by commas, such as
+/// `10.1.0.0/16,fd00::/8`.
+pub const ALLOWED_NETWORKS: &str = "DOCBRAIN_ALLOWED_NETWORKS";
+/// Keys for secrets at rest: `id:base64` entries separated by commas or white space, the current one first.
+pub const ENCRYPTION_KEYS: &str = "DOCBRAIN_ENCRYPTION_KEYS";
 /// Postgres as the login role of one tenant, for an ingestion run.
 pub const INGEST_DATABASE_URL: &str = "DOCBRAIN_INGEST_DATABASE_URL";
 /// The run an ingestion process carries out.

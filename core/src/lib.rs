@@ -6,11 +6,14 @@
 //! | [`chat`] | the one client for OpenAI-compatible chat models |
 //! | [`embed`] | text to vectors: the built-in model or an OpenAI-compatible endpoint |
 //! | [`mod@env`] | every environment variable, named once |
+//! | [`fetch`] | reaching addresses that a tenant chose, and no others |
 //! | [`ids`] | typed identifiers |
+//! | [`keyring`] | the keys that secrets at rest are encrypted with |
 //! | [`lexical`] | text to weighted terms: the BM25 arm's analysis |
 //! | [`limits`] | how often and how much, counted for all processes together |
 //! | [`openai`] | connecting, retrying and failing: shared by the clients of model servers |
 //! | [`models`] | which models an installation uses |
+//! | [`providers`] | which models a tenant uses |
 //! | [`provision`] | a custom resource's spec to rows in Postgres |
 //! | [`retrieve`] | a question to ranked passages |
 //! | [`store`] | all SQL |
@@ -24,11 +27,14 @@ pub mod answer;
 pub mod chat;
 pub mod embed;
 pub mod env;
+pub mod fetch;
 pub mod ids;
+pub mod keyring;
 pub mod lexical;
 pub mod limits;
 pub mod models;
 pub mod openai;
+pub mod providers;
 pub mod provision;
 pub mod retrieve;
 pub mod store;

@@ -1,15 +1,18 @@
 //! Which models an installation uses, as its configuration names them.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use crate::chat::{ChatModel, OpenAiChat};
 use crate::embed::local::LocalEmbedder;
 use crate::embed::openai::OpenAiEmbedder;
 use crate::embed::{EmbedError, Embedder};
+use crate::fetch::AddressPolicy;
 
 /// An OpenAI-compatible server and a model there.
 #[derive(Clone, Debug)]
@@ -20,6 +23,45 @@ pub struct Endpoint {
     pub model: String,
     /// Its key, where it wants one.
     pub api_key: Option<SecretString>,
+    /// What kind of server it is.
+    pub kind: ProviderKind,
+    /// Which addresses it may be at, if a tenant chose it; the installation's own may be anywhere.
+    pub guard: Option<AddressPolicy>,
+}
+
+/// Whose server a model is behind; they differ in how they want the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// OpenAI's own.
+    Openai,
+    /// Azure OpenAI, at its `/openai/v1`.
+    Azure,
+    /// Any other that speaks OpenAI's protocol, such as Ollama or vLLM.
+    #[default]
+    Compatible,
+}
+
+impl ProviderKind {
+    /// As settings and environment variables name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Azure => "azure",
+            Self::Compatible => "compatible",
+        }
+    }
+}
+
+impl FromStr for ProviderKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Openai, Self::Azure, Self::Compatible]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| "one of openai, azure, compatible is wanted".to_owned())
+    }
 }
 
 /// The embedding model of an installation.
@@ -50,9 +92,7 @@ impl EmbeddingChoice {
                 Ok(OpenedEmbedder { embedder: Arc::new(embedder), tokenizer: Some(tokenizer) })
             }
             Self::Remote(endpoint) => {
-                let embedder =
-                    OpenAiEmbedder::connect(&endpoint.base_url, endpoint.api_key.clone(), &endpoint.model, None)
-                        .await?;
+                let embedder = OpenAiEmbedder::connect(endpoint, None).await?;
                 Ok(OpenedEmbedder { embedder: Arc::new(embedder), tokenizer: None })
             }
         }
@@ -60,8 +100,14 @@ impl EmbeddingChoice {
 }
 
 impl Endpoint {
+    /// An endpoint that the installation's configuration names.
+    pub fn new(base_url: impl Into<String>, model: impl Into<String>, api_key: Option<SecretString>) -> Self {
+        let (base_url, model) = (base_url.into(), model.into());
+        Self { base_url, model, api_key, kind: ProviderKind::Compatible, guard: None }
+    }
+
     /// The chat model of this name there, or the endpoint's own.
     pub fn chat(&self, model: Option<&str>) -> Arc<dyn ChatModel> {
-        Arc::new(OpenAiChat::new(&self.base_url, self.api_key.clone(), model.unwrap_or(&self.model)))
+        Arc::new(OpenAiChat::new(self, model.unwrap_or(&self.model)))
     }
 }

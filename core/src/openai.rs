@@ -4,14 +4,22 @@
 //! [`client`] gives an `async_openai` client whose transport already retries, so callers call
 //! `…_byot` once and turn a failure into a [`ModelServerError`] with `?` or `ModelServerError::from`.
 //! Connecting, `429` and `5xx` are tried again with growing pauses (or the pause the server asks
-//! for); an answer that has begun, such as a stream, is never started anew.
+//! for); an answer that has begun, such as a stream, is never started anew. A server that a tenant
+//! chose is reached through [`crate::fetch`]; no server can send more, or take longer, than the
+//! constants here say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_openai::{Client, config::OpenAIConfig, error::OpenAIError, middleware::HttpRequestFactory};
-use reqwest::{Response, StatusCode, header::RETRY_AFTER};
+use http_body_util::{LengthLimitError, Limited};
+use reqwest::header::{HeaderValue, RETRY_AFTER};
+use reqwest::{Body, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+
+use crate::fetch::{self, Refusal};
+use crate::models::{Endpoint, ProviderKind};
 
 /// Why a model server gave no usable answer. No text of it holds the key.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +29,12 @@ pub enum ModelServerError {
     Unreachable {
         /// What the network said, without the URL.
         source: reqwest::Error,
+    },
+    /// Its address is not one that a tenant's model server may be at.
+    #[error("the model server's address is not allowed")]
+    Forbidden {
+        /// Why not; fit for the tenant to read.
+        source: Refusal,
     },
     /// Connected, but silent for too long.
     #[error("the model server did not answer in time")]
@@ -51,6 +65,9 @@ pub enum ModelServerError {
         /// What the parser said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A success that does not end.
+    #[error("the model server's answer is larger than {} MiB", LONGEST_ANSWER >> 20)]
+    TooLong,
     /// A stream that broke off.
     #[error("the model server's answer broke off")]
     Interrupted,
@@ -73,38 +90,46 @@ const RETRY: RetryPolicy =
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence, before the first byte and between two.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest time for a whole answer; a server that trickles would hold a connection for good.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(10);
+/// Bytes of an answer or of a stream; 128 vectors of 4,096 numbers are a fifth of it.
+const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 /// Characters of a server's error message that are kept.
 pub const LONGEST_MESSAGE: usize = 300;
 /// Bytes of a server's error body that are read.
 const LONGEST_ERROR_BODY: usize = 64 * 1024;
 
-/// A client for the server at `base_url` (with its `/v1` where it has one), which sends `api_key`
-/// if there is one, retries as the module says, and never follows a redirect.
-pub fn client(base_url: &str, api_key: Option<&SecretString>) -> Client<OpenAIConfig> {
-    client_with(base_url, api_key, RETRY)
+/// A client for the server at `endpoint`, which sends its key if there is one, retries as the module
+/// says, and never follows a redirect.
+pub fn client(endpoint: &Endpoint) -> Client<OpenAIConfig> {
+    client_with(endpoint, RETRY)
 }
 
-pub(crate) fn client_with(base_url: &str, api_key: Option<&SecretString>, policy: RetryPolicy) -> Client<OpenAIConfig> {
+pub(crate) fn client_with(endpoint: &Endpoint, policy: RetryPolicy) -> Client<OpenAIConfig> {
     // Every field is set: what is left out, async-openai fills from the process environment.
     let config = OpenAIConfig::new()
-        .with_api_base(base_url.trim_end_matches('/'))
-        .with_api_key(api_key.map_or("", ExposeSecret::expose_secret))
+        .with_api_base(endpoint.base_url.trim_end_matches('/'))
+        .with_api_key(endpoint.api_key.as_ref().map_or("", ExposeSecret::expose_secret))
         .with_org_id("")
         .with_project_id("");
-    let http = http_client();
-    let key = api_key.cloned();
+    let http = http_client(endpoint);
+    let endpoint = Arc::new(endpoint.clone());
     Client::build(http.clone(), config).with_http_service(tower::service_fn(move |request| {
-        let (http, key) = (http.clone(), key.clone());
-        async move { with_retry(policy, || attempt(&http, &request, key.as_ref())).await }
+        let (http, endpoint) = (http.clone(), Arc::clone(&endpoint));
+        async move { with_retry(policy, || attempt(&http, &request, &endpoint)).await }
     }))
 }
 
 /// The one place where a connection to a model server is configured.
-fn http_client() -> reqwest::Client {
-    reqwest::Client::builder()
+fn http_client(endpoint: &Endpoint) -> reqwest::Client {
+    let builder = match &endpoint.guard {
+        Some(policy) => fetch::client(policy, 0),
+        None => reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()),
+    };
+    builder
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
+        .timeout(ANSWER_TIMEOUT)
         .build()
         .expect("the settings are constants")
 }
@@ -137,10 +162,29 @@ pub(crate) async fn with_retry<T, F: Future<Output = Result<T, ModelServerError>
 async fn attempt(
     http: &reqwest::Client,
     request: &HttpRequestFactory,
-    key: Option<&SecretString>,
+    endpoint: &Endpoint,
 ) -> Result<Response, ModelServerError> {
-    let response = http.execute(request.build().await?).await?;
-    if response.status().is_success() { Ok(response) } else { Err(refusal(response, key).await) }
+    let mut request = request.build().await?;
+    if let Some(policy) = &endpoint.guard {
+        policy.check(request.url()).map_err(|source| ModelServerError::Forbidden { source })?;
+    }
+    if let (ProviderKind::Azure, Some(key)) = (endpoint.kind, &endpoint.api_key) {
+        let mut key = HeaderValue::from_str(key.expose_secret()).expect("the request holds it in a header already");
+        key.set_sensitive(true);
+        request.headers_mut().insert("api-key", key);
+    }
+    let response = http.execute(request).await?;
+    if response.status().is_success() {
+        Ok(limited(response))
+    } else {
+        Err(refusal(response, endpoint.api_key.as_ref()).await)
+    }
+}
+
+/// The response, failing where it becomes longer than [`LONGEST_ANSWER`].
+fn limited(response: Response) -> Response {
+    let (head, body) = hyper::Response::<Body>::from(response).into_parts();
+    hyper::Response::from_parts(head, Body::wrap(Limited::new(body, LONGEST_ANSWER))).into()
 }
 
 async fn refusal(mut response: Response, key: Option<&SecretString>) -> ModelServerError {
@@ -198,6 +242,12 @@ impl From<reqwest::Error> for ModelServerError {
     fn from(error: reqwest::Error) -> Self {
         // A URL can hold credentials.
         let source = error.without_url();
+        if let Some(refusal) = fetch::behind::<Refusal>(&source) {
+            return Self::Forbidden { source: refusal.clone() };
+        }
+        if fetch::behind::<LengthLimitError>(&source).is_some() {
+            return Self::TooLong;
+        }
         if source.is_timeout() && !source.is_connect() { Self::TimedOut } else { Self::Unreachable { source } }
     }
 }

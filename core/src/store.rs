@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use crate::ids::{AccountId, TenantId};
+use crate::keyring::KeyringError;
 
 pub mod accounts;
 pub mod api_tokens;
@@ -27,10 +28,12 @@ pub mod idempotency;
 pub mod limits;
 pub mod members;
 pub mod messages;
+pub mod provider_settings;
 pub mod quotas;
 pub mod roles;
 pub mod runs;
 pub mod search;
+pub mod secrets;
 pub mod sessions;
 pub mod sources;
 pub mod specs;
@@ -106,6 +109,13 @@ pub enum Error {
     Nul {
         /// What the driver said.
         source: sqlx::Error,
+    },
+    /// A secret does not open, or the keys for it are not there.
+    #[error("failed to seal or open a secret")]
+    Keyring {
+        /// What is wrong with the keys.
+        #[from]
+        source: KeyringError,
     },
     /// A row does not read as it was written.
     #[error("{table} holds a row that cannot be read")]

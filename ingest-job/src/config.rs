@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use docbrain_core::env;
+use docbrain_core::fetch::AddressPolicy;
 use docbrain_core::ids::{RunId, TenantId};
-use docbrain_core::models::{EmbeddingChoice, Endpoint};
+use docbrain_core::models::{EmbeddingChoice, Endpoint, ProviderKind};
 use secrecy::SecretString;
 
 /// Settings of one run.
@@ -41,17 +42,28 @@ struct EmbeddingArguments {
     /// Key for that URL
     #[arg(long, env = env::EMBEDDING_API_KEY, hide_env_values = true)]
     embedding_api_key: Option<SecretString>,
+    /// What that server is: openai, azure or compatible
+    #[arg(long, env = env::EMBEDDING_KIND, default_value = "compatible")]
+    embedding_kind: ProviderKind,
+    /// Take that URL for one that a tenant chose: it must be a public address, or in an allowed network
+    #[arg(long, env = env::EMBEDDING_GUARDED)]
+    embedding_guarded: bool,
+    /// Networks besides the public ones that a tenant's model server may be in, separated by commas
+    #[arg(long, env = env::ALLOWED_NETWORKS, default_value = "")]
+    allowed_networks: AddressPolicy,
 }
 
 impl RunArguments {
     /// The embedding model the run is to use.
     pub fn embedding(&self) -> anyhow::Result<EmbeddingChoice> {
-        let EmbeddingArguments { model_dir, embedding_base_url, embedding_model, embedding_api_key } = &self.embedding;
-        match (embedding_base_url, model_dir) {
+        let embedding = &self.embedding;
+        match (&embedding.embedding_base_url, &embedding.model_dir) {
             (Some(base_url), _) => Ok(EmbeddingChoice::Remote(Endpoint {
                 base_url: base_url.clone(),
-                model: embedding_model.clone(),
-                api_key: embedding_api_key.clone(),
+                model: embedding.embedding_model.clone(),
+                api_key: embedding.embedding_api_key.clone(),
+                kind: embedding.embedding_kind,
+                guard: embedding.embedding_guarded.then(|| embedding.allowed_networks.clone()),
             })),
             (None, Some(folder)) => Ok(EmbeddingChoice::BuiltIn(folder.clone())),
             (None, None) => {

@@ -53,6 +53,7 @@ pub(super) fn frame() -> OpenApi {
             (name = "sources", description = "Where documents come from"),
             (name = "documents", description = "What a chatbot knows"),
             (name = "statistics", description = "Chats, counted"),
+            (name = "providers", description = "A tenant's own model servers"),
             (name = "runs", description = "Ingestion as it happens"),
             (name = "tenants", description = "Settings of a tenant, and tenants of an installation"),
             (name = "widget", description = "Visitors of pages that embed a chatbot"),

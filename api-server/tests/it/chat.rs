@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{Reply, Requests, World, embedder};
+use crate::harness::{Reply, Requests, World, providers};
 
 const EXPIRE: &str = "The EXPIRE command sets a timeout on a key, and the key is deleted after the timeout.";
 const PERSIST: &str = "The PERSIST command removes the timeout from a key again.";
@@ -218,9 +218,5 @@ async fn model(pieces: &[&str]) -> MockServer {
 }
 
 fn endpoint(server: &MockServer) -> Endpoint {
-    Endpoint {
-        base_url: format!("{}/v1", server.uri()),
-        model: "stub".to_owned(),
-        api_key: Some("key-of-the-model".into()),
-    }
+    Endpoint::new(format!("{}/v1", server.uri()), "stub", Some("key-of-the-model".into()))
 }

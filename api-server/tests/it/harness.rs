@@ -15,8 +15,10 @@ use chrono::{TimeDelta, Utc};
 use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
 use docbrain_core::ids::{AccountId, ConversationId, DocumentId, KnowledgeSourceId, MessageId, TenantId};
+use docbrain_core::keyring::Keyring;
 use docbrain_core::lexical::{self, Language};
 use docbrain_core::models::Endpoint;
+use docbrain_core::providers::Providers;
 use docbrain_core::provision::Provisioner;
 use docbrain_core::store::accounts::{self, NewAccount};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
@@ -27,6 +29,7 @@ use docbrain_core::store::generations::GenerationSettings;
 use docbrain_core::store::members::{self, Role};
 use docbrain_core::store::roles::{self, Login};
 use docbrain_core::store::sessions::{self, NewSession, SessionKind};
+use docbrain_core::store::secrets::{RingSource, Secrets};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
 use secrecy::{ExposeSecret, SecretString};
@@ -99,6 +102,7 @@ pub(crate) struct World {
     pub(crate) api: Pool,
     pub(crate) acme: TenantId,
     pub(crate) rival: TenantId,
+    pub(crate) providers: Providers,
     pub(crate) state: AppState,
     app: Router,
 }
@@ -128,15 +132,10 @@ impl World {
             provisioner.apply(&resource).await.unwrap();
         }
         let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
-        let state = AppState::new(Parts {
-            pool: api.clone(),
-            embedder: embedder(),
-            chat,
-            control_plane: Arc::new(Local::new(api.clone())),
-            settings,
-        });
+        let providers = providers(&api, chat, "127.0.0.0/8");
+        let state = state_of(&api, providers.clone(), settings);
         let app = docbrain_api::router(state.clone());
-        Self { owner, api, acme, rival, state, app }
+        Self { owner, api, acme, rival, providers, state, app }
     }
 
     /// The API on a socket, for clients that are programs of their own; its URL.
@@ -216,7 +215,16 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let (parts, body) = self.open(request).await.into_parts();
+        self.read(self.open(request).await).await
+    }
+
+    /// As [`World::send`], to an API of another state.
+    pub(crate) async fn send_to(&self, state: &AppState, request: Request<Body>) -> Reply {
+        self.read(docbrain_api::router(state.clone()).oneshot(request).await.unwrap()).await
+    }
+
+    async fn read(&self, response: Response) -> Reply {
+        let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: parts.status, headers: parts.headers, body }
     }
@@ -307,11 +315,20 @@ pub(crate) fn settings() -> Settings {
         registration: Registration::Open,
         public_url: None,
         oidc: None,
+        trusted_proxies: Vec::new(),
     }
 }
 
-pub(crate) fn embedder() -> Arc<dyn Embedder> {
-    Arc::new(BagOfWords::new())
+pub(crate) fn state_of(api: &Pool, providers: Providers, settings: Settings) -> AppState {
+    let control_plane = Arc::new(Local::new(api.clone()));
+    AppState::new(Parts { pool: api.clone(), providers, control_plane, settings })
+}
+
+/// The models of all tenants; those of their own may be in the networks `allowed`.
+pub(crate) fn providers(api: &Pool, chat: Option<Endpoint>, allowed: &str) -> Providers {
+    let ring = Arc::new(Keyring::generate());
+    let secrets = Secrets::new(RingSource::Given(ring));
+    Providers::new(api.clone(), secrets, allowed.parse().unwrap(), Arc::new(BagOfWords::new()), chat)
 }
 
 async fn tenant(owner: &Pool, name: &str) -> TenantId {

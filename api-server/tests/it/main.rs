@@ -19,6 +19,7 @@ mod openapi;
 mod operation;
 mod page;
 mod problems;
+mod providers;
 mod runs;
 mod sources;
 mod stats;

@@ -41,8 +41,12 @@ impl Machine {
         self.command().args(arguments).output().unwrap()
     }
 
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.home.path().join(below)
+    }
+
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.home.path().join(path);
+        let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path

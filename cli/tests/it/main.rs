@@ -4,5 +4,6 @@
 
 mod documentation;
 mod harness;
+mod keys;
 mod manifests;
 mod product;

@@ -29,6 +29,9 @@ impl Default for Relevance {
 }
 
 impl Relevance {
+    /// For passages that were found by words alone, and have no cosine.
+    pub const BY_WORDS: Self = Self { sure: f32::INFINITY, possible: f32::NEG_INFINITY, coverage: 0.5 };
+
     /// Whether one of the passages fits `question`.
     pub fn covers(&self, question: &str, languages: &[Language], passages: &[Passage]) -> bool {
         passages.iter().any(|passage| passage.dense_score >= self.sure) || {
@@ -73,5 +76,14 @@ mod tests {
         assert!(!fits(0.35, "sourdough bread with keys"));
         assert!(!fits(0.25, "expired keys"));
         assert!(!Relevance::default().covers("expired keys", &[Language::English], &[]));
+    }
+
+    #[test]
+    fn by_words_alone_only_the_words_count() {
+        let passage = Passage { dense_score: 0.0, ..passage("EXPIRE", &["Keys"], "Sets a timeout.") };
+        let fits =
+            |question: &str| Relevance::BY_WORDS.covers(question, &[Language::English], std::slice::from_ref(&passage));
+        assert!(fits("expired keys"));
+        assert!(!fits("sourdough bread"));
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::thoughts::Thoughts;
 use super::wire::{Chunk, Dialect, Request, Usage};
 use super::{ChatDelta, ChatError, ChatModel, ChatRequest, Finish, TokenUsage, estimate_tokens};
+use crate::models::Endpoint;
 use crate::openai::{self, LONGEST_MESSAGE, ModelServerError};
 
 /// A model behind an OpenAI-compatible `/chat/completions`.
@@ -23,9 +24,9 @@ pub struct OpenAiChat {
 }
 
 impl OpenAiChat {
-    /// The model called `model` at `base_url` (with its `/v1` where it has one).
-    pub fn new(base_url: &str, key: Option<SecretString>, model: impl Into<String>) -> Self {
-        Self::over(openai::client(base_url, key.as_ref()), key, model.into())
+    /// The model called `model` at `endpoint`.
+    pub fn new(endpoint: &Endpoint, model: &str) -> Self {
+        Self::over(openai::client(endpoint), endpoint.api_key.clone(), model.to_owned())
     }
 
     /// As [`OpenAiChat::new`], over a client of another retry policy.

@@ -11,6 +11,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::fake::{FakeChat, Script};
 use super::*;
+use crate::models::Endpoint;
 use crate::openai::{RetryPolicy, client_with};
 
 const KEY: &str = "sk-very-secret-key";
@@ -28,7 +29,8 @@ fn model(server: &MockServer) -> OpenAiChat {
     let key = SecretString::from(KEY);
     let policy =
         RetryPolicy { attempts: 3, first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(5) };
-    let client = client_with(&format!("{}/v1", server.uri()), Some(&key), policy);
+    let endpoint = Endpoint::new(format!("{}/v1", server.uri()), "a-model", Some(key.clone()));
+    let client = client_with(&endpoint, policy);
     OpenAiChat::over(client, Some(key), "a-model".into())
 }
 
@@ -212,7 +214,7 @@ async fn a_connection_that_breaks_is_an_error() {
         let body = format!("{head}{:x}\r\n{text}\r\n", text.len());
         socket.write_all(body.as_bytes()).await.unwrap();
     });
-    let (said, end) = read(&OpenAiChat::new(&format!("http://{address}/v1"), None, "m")).await;
+    let (said, end) = read(&OpenAiChat::new(&Endpoint::new(format!("http://{address}/v1"), "m", None), "m")).await;
     assert_eq!(said, "Hel");
     assert!(matches!(end, Err(ChatError::CutOff)), "{end:?}");
 }

@@ -3,10 +3,10 @@
 use async_openai::{Client, config::OpenAIConfig};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{EmbedError, Embedder, EmbeddingModel, normalise};
+use crate::models::Endpoint;
 use crate::openai::{self, ModelServerError};
 
 /// Texts in one request; most servers take more, few take less.
@@ -17,6 +17,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 const CONCURRENCY: usize = 4;
 /// What hosted models take at least; the server cuts or refuses what is longer.
 const MAX_TOKENS: usize = 8_192;
+
+/// [`EmbeddingModel::precision`] of all models behind HTTP: servers do not tell.
+pub const PRECISION: &str = "remote";
 
 /// An embedding model behind HTTP.
 pub struct OpenAiEmbedder {
@@ -49,22 +52,22 @@ struct Item {
 }
 
 impl OpenAiEmbedder {
-    /// An embedder for `model` at `base_url`. Without `dimensions` the server is asked once.
-    pub async fn connect(
-        base_url: &str,
-        api_key: Option<SecretString>,
+    /// An embedder for the model at `endpoint`. Without `dimensions` the server is asked once.
+    pub async fn connect(endpoint: &Endpoint, dimensions: Option<usize>) -> Result<Self, EmbedError> {
+        Self::over(openai::client(endpoint), &endpoint.model, dimensions).await
+    }
+
+    /// As [`OpenAiEmbedder::connect`], over a client of another retry policy.
+    pub(crate) async fn over(
+        client: Client<OpenAIConfig>,
         model: &str,
         dimensions: Option<usize>,
     ) -> Result<Self, EmbedError> {
-        Self::over(openai::client(base_url, api_key.as_ref()), model, dimensions).await
-    }
-
-    async fn over(client: Client<OpenAIConfig>, model: &str, dimensions: Option<usize>) -> Result<Self, EmbedError> {
         let mut embedder = Self {
             client,
             model: EmbeddingModel {
                 name: model.to_owned(),
-                precision: "remote".to_owned(),
+                precision: PRECISION.to_owned(),
                 dimensions: dimensions.unwrap_or_default(),
                 max_tokens: MAX_TOKENS,
             },

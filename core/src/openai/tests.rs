@@ -4,6 +4,7 @@ use serde_json::json;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::*;
+use crate::fetch::AddressPolicy;
 
 const KEY: &str = "sk-very-secret";
 
@@ -13,7 +14,7 @@ pub(crate) const IMPATIENT: RetryPolicy =
 
 async fn call(server: &MockServer) -> Result<Value, ModelServerError> {
     let key = SecretString::from(KEY);
-    let client = client_with(&format!("{}/v1/", server.uri()), Some(&key), IMPATIENT);
+    let client = client_with(&Endpoint::new(format!("{}/v1/", server.uri()), "m", Some(key)), IMPATIENT);
     Ok(client.embeddings().create_byot(json!({})).await?)
 }
 
@@ -137,9 +138,46 @@ async fn follows_no_redirect() {
 #[tokio::test]
 async fn nobody_there_is_said_without_the_address() {
     let address = "http://user:password@127.0.0.1:1";
-    let client = client_with(address, None, IMPATIENT);
+    let client = client_with(&Endpoint::new(address, "m", None), IMPATIENT);
     let answer: Result<Value, _> = client.embeddings().create_byot(json!({})).await;
     let error = ModelServerError::from(answer.unwrap_err());
     assert!(matches!(error, ModelServerError::Unreachable { .. }));
     assert!(!format!("{error:?}").contains("password"));
+}
+
+#[tokio::test]
+async fn a_server_that_a_tenant_chose_is_reached_at_public_addresses_alone() {
+    let server = answering(&[], ok()).await;
+    let port = server.address().port();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"] {
+        let guard = Some(AddressPolicy::public_only());
+        let endpoint = Endpoint { guard, ..Endpoint::new(format!("http://{host}:{port}/v1"), "m", None) };
+        let answer: Result<Value, _> = client_with(&endpoint, IMPATIENT).embeddings().create_byot(json!({})).await;
+        let error = ModelServerError::from(answer.unwrap_err());
+        assert!(matches!(error, ModelServerError::Forbidden { .. }), "{host}: {error:?}");
+    }
+    assert_eq!(requests(&server).await, 0);
+    let guard = Some("127.0.0.0/8".parse().unwrap());
+    let endpoint = Endpoint { guard, ..Endpoint::new(format!("{}/v1", server.uri()), "m", None) };
+    let answer: Value = client_with(&endpoint, IMPATIENT).embeddings().create_byot(json!({})).await.unwrap();
+    assert_eq!(answer, json!({ "fine": true }));
+}
+
+#[tokio::test]
+async fn azure_gets_the_key_in_its_own_header() {
+    let server = answering(&[], ok()).await;
+    for (kind, sent) in [(ProviderKind::Azure, Some(KEY)), (ProviderKind::Compatible, None)] {
+        let endpoint = Endpoint { kind, ..Endpoint::new(server.uri(), "m", Some(KEY.into())) };
+        let _: Value = client_with(&endpoint, IMPATIENT).embeddings().create_byot(json!({})).await.unwrap();
+        let last = server.received_requests().await.unwrap().pop().unwrap();
+        assert_eq!(last.headers.get("api-key").map(|key| key.to_str().unwrap()), sent);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_given_up() {
+    let server = answering(&[], status(200).set_body_string(" ".repeat(LONGEST_ANSWER + 1))).await;
+    let error = call(&server).await.unwrap_err();
+    assert!(matches!(error, ModelServerError::TooLong), "{error:?}");
+    assert_eq!(error.to_string(), "the model server's answer is larger than 32 MiB");
 }

@@ -4,9 +4,10 @@ use docbrain_crds::Chunking;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use super::{Error, TenantTx};
-use crate::embed::EmbeddingModel;
+use crate::embed::ModelName;
 use crate::ids::{GenerationId, KnowledgeSourceId};
 
 /// What a generation is made with. Vectors and chunks of different settings never mix.
@@ -110,10 +111,7 @@ pub async fn get(tx: &mut TenantTx, id: GenerationId) -> Result<GenerationRow, E
 
 /// Knowledge sources whose index was made with another embedding model than this one: questions no longer find what
 /// they should until a run has made it again.
-pub async fn sources_of_other_models(
-    tx: &mut TenantTx,
-    model: &EmbeddingModel,
-) -> Result<Vec<KnowledgeSourceId>, Error> {
+pub async fn sources_of_other_models(tx: &mut TenantTx, model: &ModelName) -> Result<Vec<KnowledgeSourceId>, Error> {
     let ids = sqlx::query_scalar!(
         "select knowledge_source_id from generations
          where tenant_id = $1 and state = 'active' and chunks > 0
@@ -125,6 +123,20 @@ pub async fn sources_of_other_models(
     .fetch_all(&mut **tx)
     .await?;
     Ok(ids.into_iter().map(KnowledgeSourceId).collect())
+}
+
+/// With which embedding models these generations were made; those that are gone are left out.
+pub async fn models(tx: &mut TenantTx, ids: &[GenerationId]) -> Result<Vec<(GenerationId, ModelName)>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"select id, settings ->> 'embedding_model' as "name!", settings ->> 'embedding_precision' as "precision!"
+         from generations where tenant_id = $1 and id = any ($2)"#,
+        tx.tenant().0,
+        &ids,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id.into(), ModelName { name: row.name, precision: row.precision })).collect())
 }
 
 /// Makes `id` the generation that answers. The one before stays for a rollback, and older ones go.

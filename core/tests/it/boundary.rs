@@ -4,10 +4,11 @@ use docbrain_core::ids::ConversationId;
 use docbrain_core::ids::TenantId;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::NewDocument;
-use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations};
+use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations, provider_settings};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use crate::harness::{DIMENSIONS, Tenant, World};
+use crate::secrets::secrets;
 
 /// Every table that carries a tenant, however it came to be.
 async fn tables(owner: &Pool) -> Vec<String> {
@@ -72,14 +73,8 @@ async fn two_tenants(world: &World) -> (Tenant, Tenant) {
             .execute(&mut *tx)
             .await
             .unwrap();
-        sqlx::query(
-            "insert into accounts (tenant_id, id, email, password_hash, role) values ($1, $1, $2, 'x', 'admin')",
-        )
-        .bind(tenant.id.0)
-        .bind(format!("{}@example.com", tenant.id))
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+        secrets(1).put(&mut tx, "a", &"secret".into()).await.unwrap();
+        provider_settings::get_for_update(&mut tx).await.unwrap();
         generations::refresh_statistics(&mut tx, tenant.generation.id).await.unwrap();
         tx.commit().await.unwrap();
     }

@@ -8,3 +8,4 @@ mod limits;
 mod provisioning;
 mod runs;
 mod search;
+mod secrets;

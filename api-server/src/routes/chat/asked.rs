@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRef;
-use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question};
-use docbrain_core::chat::{ChatModel, Price, TokenUsage};
+use docbrain_core::answer::{self, Answer, AnswerError, AnswerEvent, AnswerKind, BotProfile, Question, Relevance};
+use docbrain_core::chat::TokenUsage;
 use docbrain_core::embed::Embedder;
 use docbrain_core::ids::{ChatbotId, ConversationId, TenantId};
 use docbrain_core::limits::Limits;
-use docbrain_core::retrieve::{self, Arms, Scope};
+use docbrain_core::providers::{Priced, Providers};
+use docbrain_core::retrieve::{self, Arms, Passage, Scope};
 use docbrain_core::store::Pool;
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotRow};
 use docbrain_core::store::conversations::{self, Channel, Exchange, Visitor};
@@ -22,7 +23,7 @@ use super::wire::{ChatReply, CitationBody};
 use crate::access::TenantAccess;
 use crate::limit;
 use crate::problem::{Problem, ProblemKind};
-use crate::state::{AppState, ChatModels};
+use crate::state::AppState;
 
 /// Longest question in characters.
 const LONGEST_QUESTION: usize = 4_000;
@@ -54,18 +55,48 @@ pub(crate) async fn open(pool: &Pool, access: &TenantAccess, chatbot: &str) -> R
     Ok(bot)
 }
 
-/// Where a chatbot searches, and how.
-pub(crate) fn scope(tenant: TenantId, bot: &ChatbotRow) -> Scope<'_> {
+/// Where a chatbot searches, and how. `comparable`: whether the index was made with the model that questions are embedded
+/// with; while it is made again with another one, the search goes by words alone.
+fn scope(tenant: TenantId, bot: &ChatbotRow, comparable: bool) -> Scope<'_> {
     Scope {
         tenant,
         generations: &bot.generations,
         languages: &bot.languages,
-        arms: if bot.spec.retrieval.hybrid { Arms::Hybrid } else { Arms::Dense },
+        arms: match (comparable, bot.spec.retrieval.hybrid) {
+            (false, _) => Arms::Text,
+            (true, true) => Arms::Hybrid,
+            (true, false) => Arms::Dense,
+        },
         top_k: u32::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
     }
 }
 
-fn profile(bot: ChatbotRow) -> BotProfile {
+/// What the documents of a chatbot hold about a question.
+pub(crate) struct Found {
+    pub(crate) passages: Vec<Passage>,
+    embedder: Arc<dyn Embedder>,
+    comparable: bool,
+}
+
+/// Counts a question, or refuses it, and finds at most `top_k` passages; the chatbot's own number when that is `None`.
+pub(crate) async fn find(
+    state: &AppState,
+    access: &TenantAccess,
+    bot: &ChatbotRow,
+    question: &str,
+    top_k: Option<u32>,
+) -> Result<Found, Problem> {
+    let (pool, providers, tenant) = (Pool::from_ref(state), Providers::from_ref(state), access.tenant);
+    limit::admit(&Limits::from_ref(state), tenant, bot, access.asker()).await?;
+    let embedder = providers.embedder(tenant).await?;
+    let comparable = providers.made_with(tenant, &bot.generations, embedder.model()).await?;
+    let mut scope = scope(tenant, bot, comparable);
+    scope.top_k = top_k.unwrap_or(scope.top_k);
+    let passages = retrieve::passages(&pool, embedder.as_ref(), question, &scope).await?;
+    Ok(Found { passages, embedder, comparable })
+}
+
+fn profile(bot: ChatbotRow, comparable: bool) -> BotProfile {
     let percent = bot.spec.model.and_then(|model| model.temperature_percent);
     BotProfile {
         display_name: bot.spec.display_name,
@@ -74,6 +105,7 @@ fn profile(bot: ChatbotRow) -> BotProfile {
         temperature: percent.and_then(|percent| i16::try_from(percent).ok()).map(|percent| f32::from(percent) / 100.0),
         max_passages: usize::try_from(bot.spec.retrieval.top_k).unwrap_or(1),
         languages: bot.languages,
+        relevance: if comparable { Relevance::default() } else { Relevance::BY_WORDS },
         ..BotProfile::default()
     }
 }
@@ -108,29 +140,26 @@ impl Asked {
         let started = Instant::now();
         let Ask { access, bot, question, conversation, channel } = ask;
         let tenant = access.tenant;
-        let limits = Limits::from_ref(state);
-        limit::admit(&limits, tenant, &bot, access.asker()).await?;
-        let (pool, embedder) = (Pool::from_ref(state), Arc::<dyn Embedder>::from_ref(state));
+        let Found { passages, embedder, comparable } =
+            find(state, &access, &bot, &answer::search_text(&question), None).await?;
         let visitor = access.visitor.map(|visitor| Visitor { id: visitor.id, identity: visitor.identity });
-        let passages =
-            retrieve::passages(&pool, embedder.as_ref(), &answer::search_text(&question), &scope(tenant, &bot)).await?;
         let model = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
-        let model = ChatModels::from_ref(state).named(model);
+        let model = Providers::from_ref(state).chat_model(tenant, model).await?;
         let exchange = Begun {
-            limits,
-            pool,
+            limits: Limits::from_ref(state),
+            pool: Pool::from_ref(state),
             tenant,
             chatbot: bot.id,
             conversation,
             channel,
             visitor,
-            model: model.clone().map(|model| (model, None)),
+            model: model.clone(),
             question: question.text.clone(),
             best_score: passages.iter().map(|passage| passage.dense_score).reduce(f32::max),
             started,
             first_text: OnceLock::new(),
         };
-        let events = answer::answer(question, passages, Arc::new(profile(bot)), model, embedder);
+        let events = answer::answer(question, passages, Arc::new(profile(bot, comparable)), model.map(|priced| priced.model), embedder);
         Ok(Self { exchange: Arc::new(exchange), events })
     }
 
@@ -173,7 +202,7 @@ struct Begun {
     channel: Channel,
     visitor: Option<Visitor>,
     /// The chat model, and what it takes where that is known.
-    model: Option<(Arc<dyn ChatModel>, Option<Price>)>,
+    model: Option<Priced>,
     question: String,
     /// Best dense score of the passages.
     best_score: Option<f32>,
@@ -194,7 +223,7 @@ impl Begun {
         let citations: Vec<CitationBody> = answer.citations.iter().map(CitationBody::from).collect();
         let model = self.model.as_ref().filter(|_| answer.usage != TokenUsage::default());
         // Where no model was asked there is nothing to pay.
-        let cost_micros = model.map_or(Some(0), |(_, price)| price.map(|price| price.of(answer.usage)));
+        let cost_micros = model.map_or(Some(0), |priced| priced.price.map(|price| price.of(answer.usage)));
         let exchange = Exchange {
             chatbot: self.chatbot,
             conversation: self.conversation,
@@ -206,7 +235,7 @@ impl Begun {
             answerable: answer.answerable,
             best_score: self.best_score,
             citations: &serde_json::to_value(&citations).expect("citations are JSON"),
-            model: model.map(|(model, _)| model.name()),
+            model: model.map(|priced| priced.model.name()),
             prompt_tokens: answer.usage.prompt_tokens,
             completion_tokens: answer.usage.completion_tokens,
             cost_micros,

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use docbrain_core::answer::Question;
-use docbrain_core::embed::Embedder;
 use docbrain_core::ids::ConversationId;
-use docbrain_core::retrieve::{self, Passage, Scope};
-use docbrain_core::store::Pool;
+use docbrain_core::retrieve::Passage;
 use docbrain_core::store::chatbots::ChatbotRow;
 use docbrain_core::store::conversations::Channel;
 use rmcp::model::{
@@ -139,10 +136,8 @@ impl Tools {
         if !(1..=MOST_PASSAGES).contains(&top_k) {
             return Err(Problem::new(ProblemKind::InvalidField, "`top_k` must be 1 to 20"));
         }
-        let embedder = Arc::<dyn Embedder>::from_ref(&self.state);
-        let scope = Scope { top_k, ..asked::scope(self.access.tenant, &self.bot) };
-        let passages = retrieve::passages(&Pool::from_ref(&self.state), embedder.as_ref(), question, &scope).await?;
-        Ok(Found { passages: passages.into_iter().map(Into::into).collect() })
+        let found = asked::find(&self.state, &self.access, &self.bot, question, Some(top_k)).await?;
+        Ok(Found { passages: found.passages.into_iter().map(Into::into).collect() })
     }
 
     async fn ask(&self, request: AskRequest) -> Result<Answered, Problem> {

@@ -27,7 +27,12 @@ async fn serve(shape: impl Fn(Value) -> Value + Send + Sync + 'static) -> MockSe
 }
 
 async fn connect(server: &MockServer, dimensions: Option<usize>) -> Result<OpenAiEmbedder, EmbedError> {
-    OpenAiEmbedder::over(client_with(&server.uri(), None, IMPATIENT), "some-model", dimensions).await
+    OpenAiEmbedder::over(
+        client_with(&Endpoint::new(server.uri(), "some-model", None), IMPATIENT),
+        "some-model",
+        dimensions,
+    )
+    .await
 }
 
 fn texts(count: usize) -> Vec<String> {
