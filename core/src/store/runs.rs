@@ -74,6 +74,8 @@ pub struct RunRow {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// The request that asked for it, where one did.
+    pub request_id: Option<String>,
 }
 
 /// Asks for a run; asking again for the same trigger changes nothing.
@@ -89,6 +91,19 @@ pub async fn enqueue(tx: &mut TenantTx, source: KnowledgeSourceId, trigger: &str
     .execute(&mut **tx)
     .await?;
     Ok(id)
+}
+
+/// Notes which request asked for a run; the first one stays.
+pub async fn note_request(tx: &mut TenantTx, run: RunId, request_id: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "update runs set request_id = coalesce(request_id, $3) where tenant_id = $1 and id = $2",
+        tx.tenant().0,
+        run.0,
+        request_id,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// The run with this id.
@@ -116,6 +131,7 @@ pub async fn get(tx: &mut TenantTx, id: RunId) -> Result<RunRow, Error> {
         created_at: row.created_at,
         started_at: row.started_at,
         finished_at: row.finished_at,
+        request_id: row.request_id,
     })
 }
 
