@@ -175,7 +175,7 @@ async fn store(
 pub(crate) async fn carry_out(installation: &Installation, tenant: TenantId, run: RunId) -> anyhow::Result<RunRow> {
     const POLL: Duration = Duration::from_millis(200);
     let bar = show::progress("documents");
-    let mut process = launcher::spawn(installation, tenant, run).await?;
+    let mut process = launcher::spawn(installation, tenant, run, None).await?;
     let mut ended = None;
     let row = loop {
         tokio::time::sleep(POLL).await;
