@@ -108,6 +108,19 @@ impl ProblemKind {
         Self::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 
+    /// Whether a chat or embedding model is to blame.
+    pub(crate) fn is_of_a_model(self) -> bool {
+        matches!(
+            self,
+            Self::ModelFailed
+                | Self::ModelRefused
+                | Self::ModelUnavailable
+                | Self::ModelBusy
+                | Self::ModelTimeout
+                | Self::EmbeddingUnavailable
+        )
+    }
+
     /// What a status that no handler chose means.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
@@ -160,6 +173,11 @@ impl Problem {
     pub(crate) fn internal(source: impl Error + Send + Sync + 'static) -> Self {
         Self::new(ProblemKind::Internal, "try again; if it happens again, look for the request id in the server's log")
             .because(source)
+    }
+
+    /// The server ends before the answer does.
+    pub(crate) fn stopping() -> Self {
+        Self::new(ProblemKind::NotReady, "the server stops; send the request again")
     }
 
     /// As a client reads it.

@@ -13,6 +13,7 @@ use secrecy::{SecretSlice, SecretString};
 use crate::access::AccessControl;
 use crate::access::oidc::OidcSettings;
 use crate::control_plane::ControlPlane;
+use crate::draining::Draining;
 
 /// The state of the API; cheap to clone.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub struct AppState {
     access: AccessControl,
     control_plane: Arc<dyn ControlPlane>,
     settings: Arc<Settings>,
+    draining: Draining,
 }
 
 /// What an installation is made of.
@@ -100,6 +102,7 @@ impl AppState {
             access,
             control_plane,
             settings: Arc::new(settings),
+            draining: Draining::default(),
         }
     }
 }
@@ -121,6 +124,7 @@ parts! {
     access: AccessControl,
     control_plane: Arc<dyn ControlPlane>,
     settings: Arc<Settings>,
+    draining: Draining,
 }
 
 /// The chat models of the installation's endpoint. One client a model, so that its connections are used again.

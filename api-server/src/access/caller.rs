@@ -9,7 +9,7 @@ use docbrain_core::store::members::Role;
 use super::{AccessControl, Principal, RequestFacts, Right, SuperuserAccess, TENANT_HEADER, TenantAccess};
 use crate::access::{forbidden, unauthorized};
 use crate::cors;
-use crate::middleware::RequestId;
+use crate::middleware::{RequestId, note_tenant};
 use crate::problem::{Problem, ProblemKind};
 
 /// Who may call a route.
@@ -92,6 +92,7 @@ impl Guard {
         let facts = facts(parts);
         if let Some(right) = self.caller.right() {
             let tenant = self.access.tenant_of(&principal, right, tenant_named(parts)?).await?;
+            note_tenant(tenant);
             let actor = principal.actor(&facts);
             let visitor = match principal {
                 Principal::Visitor { visitor, .. } => Some(visitor),

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::access::{TenantAccess, Visitor};
 use crate::extract::Json;
-use crate::middleware::{RequestId, log_causes};
+use crate::middleware::{RequestId, log_causes, note_conversation};
 use crate::problem::{Problem, ProblemKind};
 use crate::sse;
 use crate::state::{AppState, ChatModels};
@@ -79,7 +79,7 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
         Ok(reply) => Ok(serde_json::to_value(reply).expect("a reply is JSON")),
         Err(problem) => {
             let request_id = RequestId::new();
-            log_causes(&problem, &request_id);
+            log_causes(&problem);
             Err(serde_json::to_value(problem.body(&request_id)).expect("a problem is JSON"))
         }
     }
@@ -173,6 +173,8 @@ impl Asked {
     ) -> Result<(Self, Events), Problem> {
         let started = Instant::now();
         let message = request.message()?.to_owned();
+        let conversation = request.conversation_id.unwrap_or_else(ConversationId::new);
+        note_conversation(conversation);
         let (bot, history) = open(&pool, tenant, visitor, &request).await?;
         let question = Question { text: message.clone(), history };
         let passages =
@@ -181,7 +183,7 @@ impl Asked {
             pool,
             tenant,
             chatbot: bot.id,
-            conversation: request.conversation_id.unwrap_or_else(ConversationId::new),
+            conversation,
             message,
             best_score: passages.iter().map(|passage| passage.dense_score).reduce(f32::max),
             started,
@@ -248,6 +250,7 @@ impl Asked {
         };
         let message = conversations::append(&self.pool, self.tenant, &exchange).await?;
         self.count(&answer);
+        tracing::info!(kind, answerable = answer.answerable, milliseconds = exchange.milliseconds, "question answered");
         Ok(ChatReply::new(answer, kind, citations, self.conversation, message))
     }
 

@@ -11,12 +11,13 @@ use docbrain_core::ids::{DocumentId, KnowledgeSourceId, RunId, TenantId};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::{Pool, TenantTx, runs, sources};
-use docbrain_core::telemetry::metrics;
+use docbrain_core::telemetry::{Scope, metrics};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::TenantAccess;
+use crate::middleware::RequestId;
 use crate::problem::{Problem, ProblemKind};
 
 mod path;
@@ -83,12 +84,14 @@ enum AcceptedStatus {
 pub(crate) async fn create_documents(
     State(pool): State<Pool>,
     TenantAccess { tenant, .. }: TenantAccess,
+    request_id: RequestId,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
     let form = form.map_err(|rejection| Problem::new(ProblemKind::UnsupportedMediaType, rejection.body_text()))?;
     let upload = Upload {
         pool,
         tenant,
+        request_id,
         chatbot: None,
         source_name: None,
         source: None,
@@ -96,13 +99,14 @@ pub(crate) async fn create_documents(
         documents: Vec::new(),
     };
     // In a task of its own, which a client that goes away does not end.
-    let accepted = tokio::spawn(upload.receive(form)).await.map_err(Problem::internal)??;
+    let accepted = tokio::spawn(Scope::current().run(upload.receive(form))).await.map_err(Problem::internal)??;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
 struct Upload {
     pool: Pool,
     tenant: TenantId,
+    request_id: RequestId,
     chatbot: Option<String>,
     source_name: Option<String>,
     /// Known from the first file on.
@@ -224,7 +228,9 @@ impl Upload {
             documents::delete_others(&mut tx, source, &keep).await?;
         }
         let run = if self.documents.iter().any(|document| document.status == AcceptedStatus::Pending) {
-            Some(runs::enqueue(&mut tx, source, &format!("upload:{}", Uuid::now_v7())).await?)
+            let run = runs::enqueue(&mut tx, source, &format!("upload:{}", Uuid::now_v7())).await?;
+            runs::note_request(&mut tx, run, &self.request_id.to_string()).await?;
+            Some(run)
         } else {
             None
         };
