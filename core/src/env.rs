@@ -53,7 +53,7 @@ pub const REQUEST_ID: &str = "DOCBRAIN_REQUEST_ID";
 pub const SENTRY_DSN: &str = "SENTRY_DSN";
 /// Collector of OpenTelemetry spans over HTTP, such as `http://collector:4318`; unset: no spans are made.
 pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// `text` (default) or `json`.
+/// How log lines are written: `text`, or `json`, which is the default of `docbrain-api`.
 pub const LOG_FORMAT: &str = "LOG_FORMAT";
 /// Which log lines are written, in the syntax of tracing's `EnvFilter`; default `info`.
 pub const LOG_FILTER: &str = "RUST_LOG";

@@ -55,17 +55,17 @@ pub struct Telemetry {
 pub fn start(program: &'static str, settings: &Settings) -> Telemetry {
     metrics();
     let reports = settings.sentry.as_ref().map(reports::Reports::start);
-    let traces = settings.traces.as_ref().and_then(|endpoint| {
-        traces::Traces::start(program, endpoint)
-            .inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "cannot send spans"))
-            .ok()
-    });
+    let traces = settings.traces.as_ref().map(|endpoint| traces::Traces::start(program, endpoint)).transpose();
+    let (traces, failed) = traces.map_or_else(|error| (None, Some(error)), |traces| (traces, None));
     // An error means that a test, or an embedding program, has installed its own.
     let _installed = tracing_subscriber::registry()
         .with(logs::layer(settings.format, &settings.filter))
         .with(reports.is_some().then(reports::layer))
         .with(traces.as_ref().map(traces::Traces::layer))
         .try_init();
+    if let Some(error) = failed {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot send spans");
+    }
     Telemetry { reports, traces }
 }
 

@@ -100,6 +100,11 @@ fn scrubbed(mut event: Event<'static>) -> Event<'static> {
     event.user = None;
     if let Some(Context::Other(fields)) = event.contexts.get_mut("Rust Tracing Fields") {
         fields.retain(|name, _| FIELDS.contains(&name.as_str()));
+        // A model server's own words may repeat what a visitor wrote.
+        let code = fields.get("code").and_then(|code| code.as_str()).unwrap_or_default();
+        if code.starts_with("model_") || code.starts_with("embedding_") {
+            fields.remove("error");
+        }
     }
     event
 }
