@@ -4,5 +4,6 @@
 
 mod documentation;
 mod harness;
+mod logs;
 mod manifests;
 mod product;
