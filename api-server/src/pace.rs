@@ -49,21 +49,20 @@ mod tests {
 
     use super::*;
 
-    /// A body of `pieces` of 64 bytes with a pause before each.
-    fn dripping(pieces: usize, pause: Duration) -> Body {
-        Body::from_stream(stream::iter(0..pieces).then(move |_| async move {
-            tokio::time::sleep(pause).await;
-            Ok::<_, BoxError>(vec![b'x'; 64])
+    /// A body of 50 pieces of this many bytes, with a pause of 20 milliseconds before each.
+    fn dripping(bytes: usize) -> Body {
+        Body::from_stream(stream::iter(0..50).then(move |_| async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok::<_, BoxError>(vec![b'x'; bytes])
         }))
     }
 
     #[tokio::test]
     async fn a_dripping_body_fails_and_a_brisk_one_passes() {
         let grace = Duration::from_millis(100);
-        let slow = paced(dripping(100, Duration::from_millis(20)), grace);
-        let error = to_bytes(slow, usize::MAX).await.unwrap_err();
+        let error = to_bytes(paced(dripping(1), grace), usize::MAX).await.unwrap_err();
         assert!(error.to_string().contains("too slowly"), "{error}");
-        let brisk = paced(dripping(20, Duration::from_millis(1)), grace);
-        assert_eq!(to_bytes(brisk, usize::MAX).await.unwrap().len(), 20 * 64);
+        let brisk = paced(dripping(8 * 1024), grace);
+        assert_eq!(to_bytes(brisk, usize::MAX).await.unwrap().len(), 50 * 8 * 1024);
     }
 }

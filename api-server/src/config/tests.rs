@@ -52,7 +52,15 @@ fn a_complete_configuration_is_read_and_shows_no_secret() {
 
 #[test]
 fn nothing_set_is_told_as_a_whole() {
-    insta::assert_snapshot!(read(&[]).unwrap_err(), @"");
+    insta::assert_snapshot!(read(&[]).unwrap_err(), @r#"
+    the configuration cannot be used; `docbrain-api --help` describes every variable
+      DOCBRAIN_PUBLIC_URL: it is not set; set the address where people reach the installation (with https, cookies are sent over it alone), such as https://docs.example.com
+      DOCBRAIN_API_DATABASE_URL: it is not set; set the URL of Postgres for the role docbrain_api, such as postgres://docbrain_api:password@db:5432/docbrain
+      DOCBRAIN_ADMIN_TOKEN: it is not set; set the operator's bearer token, at least 32 characters, such as the output of `openssl rand -hex 32`
+      DOCBRAIN_SIGNING_KEYS: it is not set; set the keys that sign tokens, at least 32 bytes each, the newest first, such as 2026-11:<`openssl rand -base64 32`>,2026-05:<the one before>
+      DOCBRAIN_ENCRYPTION_KEYS: it is not set; set the keys that provider keys are encrypted under, exactly 32 bytes each, the newest first, such as 2026-11:<`openssl rand -base64 32`>
+      DOCBRAIN_MODEL_DIR: it is not set; set the folder of the built-in embedding model, or DOCBRAIN_EMBEDDING_BASE_URL instead of it, such as /models/all-MiniLM-L6-v2
+    "#);
 }
 
 #[test]
@@ -74,12 +82,33 @@ fn each_mistake_is_told_with_its_remedy() {
         (env::LOG_FILTER, "loud=x=y"),
         (env::SENTRY_DSN, "canary"),
         (env::OTLP_ENDPOINT, "collector:4318"),
-    ]), @"");
+    ]), @r#"
+    the configuration cannot be used; `docbrain-api --help` describes every variable
+      DOCBRAIN_LISTEN: "8080" is no address with a port; set one such as 0.0.0.0:8080
+      DOCBRAIN_PUBLIC_URL: it is no address of a site; set one without a path, such as https://docs.example.com
+      DOCBRAIN_API_DATABASE_URL: it is no database URL; set postgres://docbrain_api:password@host:5432/database
+      DOCBRAIN_DATABASE_CONNECTIONS: "0" is no number from 1 to 1000; set one
+      DOCBRAIN_ADMIN_TOKEN: it has 6 characters; set at least 32, made by `openssl rand -hex 32`
+      DOCBRAIN_SIGNING_KEYS: the key of entry 1 has 6 bytes instead of 32 to 128; set id:base64, made by `openssl rand -base64 32`
+      DOCBRAIN_ENCRYPTION_KEYS: entry 1 is not of the form id:base64; set id:base64, made by `openssl rand -base64 32`
+      DOCBRAIN_REGISTRATION: "everyone" is no mode of registration; set open, invite or closed
+      DOCBRAIN_TRUSTED_PROXIES: "proxy" is no network; set networks such as 10.0.0.0/8,fd00::/8
+      DOCBRAIN_EMBEDDING_BASE_URL: it is no http or https URL; set one such as https://api.openai.com/v1
+      DOCBRAIN_CHAT_BASE_URL: it is no http or https URL; set one such as https://api.openai.com/v1
+      DOCBRAIN_DRAIN_SECONDS: "half a minute" is no number from 0 to 3600; set one
+      LOG_FORMAT: "xml" is not a log format; use text or json
+      RUST_LOG: "loud=x=y" is not a log filter; use a level such as info, or info,docbrain_api=debug
+      SENTRY_DSN: it is not a Sentry DSN; use one of the form https://key@host/project
+      OTEL_EXPORTER_OTLP_ENDPOINT: it is not the base URL of a collector; use one such as http://collector:4318
+    "#);
 }
 
 #[test]
 fn a_model_folder_that_is_not_there_is_told() {
-    insta::assert_snapshot!(said(&[(env::MODEL_DIR, "/nowhere")]), @"");
+    insta::assert_snapshot!(said(&[(env::MODEL_DIR, "/nowhere")]), @r#"
+    the configuration cannot be used; `docbrain-api --help` describes every variable
+      DOCBRAIN_MODEL_DIR: /nowhere is no folder; set the one of a sentence-transformers model with ONNX and tokenizer.json
+    "#);
 }
 
 #[test]

@@ -31,7 +31,7 @@ const VARIABLES: [Variable; 21] = [
     variable(env::ADMIN_TOKEN, RequiredSecret, "the operator's bearer token, at least 32 characters", "the output of `openssl rand -hex 32`", None),
     variable(env::SIGNING_KEYS, RequiredSecret, "the keys that sign tokens, at least 32 bytes each, the newest first", "2026-11:<`openssl rand -base64 32`>,2026-05:<the one before>", None),
     variable(env::ENCRYPTION_KEYS, RequiredSecret, "the keys that provider keys are encrypted under, exactly 32 bytes each, the newest first", "2026-11:<`openssl rand -base64 32`>", None),
-    variable(env::MODEL_DIR, Required, "the folder of the built-in embedding model, or an embedding endpoint below", "/models/all-MiniLM-L6-v2", None),
+    variable(env::MODEL_DIR, Required, "the folder of the built-in embedding model, or DOCBRAIN_EMBEDDING_BASE_URL instead of it", "/models/all-MiniLM-L6-v2", None),
     variable(env::EMBEDDING_BASE_URL, Optional, "the OpenAI-compatible base URL for embeddings, instead of the built-in model", "https://api.openai.com/v1", None),
     variable(env::EMBEDDING_MODEL, Optional, "the model's name there", "text-embedding-3-small", Some("text-embedding-3-small")),
     variable(env::EMBEDDING_API_KEY, OptionalSecret, "the key for that endpoint", "sk-…", None),
