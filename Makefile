@@ -67,6 +67,10 @@ fresh: tools build ## Check that generated files are fresh
 	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh target/fresh/sqlx
 	diff -r .sqlx target/fresh/sqlx
 
+.PHONY: alerts
+alerts: ## Check and test deploy/monitoring with promtool
+	@tools/promtool.sh
+
 .PHONY: coverage
 coverage: tools build ## Measure line coverage; fails below the bars
 	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" \

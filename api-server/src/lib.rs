@@ -1,7 +1,9 @@
-//! The HTTP API of DocBrain, as a library: `docbrain up` serves [`router`] in its own process.
+//! The HTTP API of DocBrain, as a library: `docbrain-api` is its own program, `docbrain up` serves it in its process.
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `config` | what the environment says, checked as a whole |
+//! | `program` | from a configuration to a served API |
 //! | `state` | what handlers are given |
 //! | `routes` | the table of all routes with who may call each, and one module a resource |
 //! | `access` | who sends a request, and what they may do |
@@ -18,6 +20,7 @@
 //! | `extract` | bodies, paths and queries that fail as a problem |
 //! | `middleware` | request ids, the access log, metrics, rendering of problems |
 //! | `sse` | event streams |
+//! | `serve`, `draining`, `pace` | connections, how they end, and who may not hold them |
 //!
 //! Invariants: handlers call the store, retrieval and answering of `docbrain_core` and nothing between; no SQL stands
 //! here; no text of an inner error reaches a client.
@@ -26,70 +29,43 @@
 mod access;
 mod attachment;
 mod client_ip;
+pub mod config;
 mod control_plane;
 mod cors;
+mod draining;
 mod etag;
 mod export;
 mod extract;
 mod idempotency;
 mod limit;
 mod middleware;
+mod pace;
 mod paging;
 mod problem;
+mod program;
 mod routes;
+mod serve;
 mod sse;
 mod state;
 mod upkeep;
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
-use axum::serve::ListenerExt;
-use docbrain_core::limits::Limits;
 use docbrain_core::store::Pool;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 pub use access::oidc::OidcSettings;
 pub use control_plane::{ControlPlane, Local};
+pub use program::run;
 pub use routes::{chat_once, openapi};
-pub use state::{AppState, Parts, Registration, Settings, SigningKey};
+pub use serve::serve;
+pub use state::{AppState, Parts, Registration, Settings};
 pub use upkeep::once as keep_up;
 
 /// The whole API, ready to be served.
 pub fn router(state: AppState) -> Router {
+    let draining = draining::Draining::from_ref(&state);
     let origins = cors::Origins::new(Pool::from_ref(&state));
     let routes = routes::table().into_router(&state).layer(from_fn_with_state(origins, cors::preflight));
-    middleware::around(routes).with_state(state)
-}
-
-/// Serves the API until `stop` completes, then lets requests that are under way end. All the time, and at the end, it
-/// tells the database what answers have used up.
-pub async fn serve(
-    listener: TcpListener,
-    state: AppState,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    // Otherwise the pieces of a stream wait for each other's acknowledgement.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "failed to set TCP_NODELAY");
-        }
-    });
-    let limits = Limits::from_ref(&state);
-    let upkeep = tokio::spawn(upkeep::hourly(Pool::from_ref(&state)));
-    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
-    let (end, ended) = oneshot::channel::<()>();
-    let serving = async move {
-        let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
-        drop(end);
-        served
-    };
-    let served = tokio::join!(serving, limits.report_until(ended)).0;
-    upkeep.abort();
-    served
+    middleware::around(routes, draining).with_state(state)
 }

@@ -1,4 +1,4 @@
-//! Around every request: an id, one line of log, metrics, and problems written out.
+//! Around every request: an id, a span, one line of log, metrics, and problems written out.
 
 use std::any::Any;
 use std::fmt;
@@ -6,25 +6,37 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
-use docbrain_core::telemetry::metrics;
+use docbrain_core::ids::{ConversationId, TenantId};
+use docbrain_core::telemetry::{self, Counted, PANIC, Scope, metrics};
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Span;
+use tracing::field::{Empty, display};
 use uuid::Uuid;
 
+use crate::draining::Draining;
+use crate::pace::keep_pace;
 use crate::problem::{Problem, ProblemKind, Shape};
+use crate::sse;
 
 /// Largest body of a request, in bytes, where a route does not say otherwise.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Names the trace that a request belongs to (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Puts all middleware around the routes.
-pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
-    routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).layer(CatchPanicLayer::custom(panicked)).layer(from_fn(observe))
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, draining: Draining) -> Router<S> {
+    routes
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(map_request(keep_pace))
+        .layer(from_fn_with_state(draining, observe))
 }
 
 /// What a request is called in answers and in the log.
@@ -60,25 +72,47 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-async fn observe(mut request: Request, next: Next) -> Response {
+async fn observe(State(draining): State<Draining>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers());
     request.extensions_mut().insert(request_id.clone());
     let method = name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let span = tracing::info_span!("request", %request_id, method, route, tenant = Empty, conversation = Empty);
+    if let Some(parent) = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok()) {
+        telemetry::continue_trace(&span, parent);
+    }
+    let scope = Scope::of_request(span, Some(&request_id.to_string()));
 
     let shape = Shape::of(request.uri().path());
+    let answered = async {
+        let _in_flight = Counted::in_gauge(&metrics().requests_in_flight);
+        let response = tokio::select! {
+            response = next.run(request) => response,
+            () = draining.over() => Problem::stopping().into_response(),
+        };
+        let mut response = written_out(response, shape, &request_id);
+        response.headers_mut().insert(REQUEST_ID, request_id.0.clone());
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let (status, took) = (response.status().as_u16(), started.elapsed());
+        metrics().requests_total.with_label_values(&[route, method, response.status().as_str()]).inc();
+        metrics().request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+        tracing::info!(status, duration_ms = took.as_secs_f64() * 1e3, "request");
+        response
+    };
+    let response = scope.clone().run(answered).await;
+    sse::attend(response, scope, draining, request_id)
+}
 
-    let mut response = written_out(next.run(request).await, shape, &request_id);
-    response.headers_mut().insert(REQUEST_ID, request_id.0.clone());
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+/// Notes in the log which tenant the request is for.
+pub(crate) fn note_tenant(tenant: TenantId) {
+    Span::current().record("tenant", display(tenant));
+}
 
-    let (status, took) = (response.status().as_u16(), started.elapsed());
-    metrics().requests_total.with_label_values(&[route, method, response.status().as_str()]).inc();
-    metrics().request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
-    tracing::info!(method, route, status, duration_ms = took.as_secs_f64() * 1e3, %request_id, "request");
-    response
+/// Notes in the log which conversation the request belongs to.
+pub(crate) fn note_conversation(conversation: ConversationId) {
+    Span::current().record("conversation", display(conversation));
 }
 
 /// The method as a label: callers may invent methods.
@@ -106,7 +140,7 @@ fn written_out(mut response: Response, shape: Shape, request_id: &RequestId) -> 
         return response;
     }
     let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| unexplained(response.status()));
-    log_causes(&problem, request_id);
+    log_causes(&problem);
     *response.status_mut() = problem.kind.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(shape.media_type()));
     response.headers_mut().remove(CONTENT_LENGTH);
@@ -128,30 +162,23 @@ fn unexplained(status: StatusCode) -> Problem {
     Problem::new(kind, detail)
 }
 
-/// Logs the errors behind a problem; called once for each.
-pub(crate) fn log_causes(problem: &Problem, request_id: &RequestId) {
+/// Logs the errors behind a problem, and counts those of models; called once for each.
+pub(crate) fn log_causes(problem: &Problem) {
+    if problem.kind.is_of_a_model() {
+        metrics().model_errors_total.with_label_values(&[problem.kind.code()]).inc();
+    }
     if let Some(causes) = problem.causes() {
-        tracing::error!(code = problem.kind.code(), error = causes, %request_id, "request failed");
+        tracing::error!(code = problem.kind.code(), error = causes, "request failed");
     }
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> Response {
-    #[derive(Debug)]
-    struct Panic(String);
-
-    impl fmt::Display for Panic {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a handler panicked: {}", self.0)
-        }
-    }
-
-    impl std::error::Error for Panic {}
-
     let message = payload
         .downcast::<String>()
         .map(|text| *text)
         .or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
-    Problem::internal(Panic(message.unwrap_or_default())).into_response()
+    tracing::error!(target: PANIC, panic = message.unwrap_or_default(), "a handler panicked");
+    unexplained(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
 #[cfg(test)]
@@ -168,7 +195,7 @@ mod tests {
         async fn boom() -> &'static str {
             panic!("secret")
         }
-        let routes = around(Router::new().route("/", get(boom)));
+        let routes = around(Router::new().route("/", get(boom)), Draining::default());
         let response = routes
             .oneshot(Request::get("/").header("x-request-id", "abc-1").body(Body::empty()).unwrap())
             .await

@@ -125,6 +125,19 @@ impl ProblemKind {
         Self::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 
+    /// Whether a chat or embedding model is to blame.
+    pub(crate) fn is_of_a_model(self) -> bool {
+        matches!(
+            self,
+            Self::ModelFailed
+                | Self::ModelRefused
+                | Self::ModelUnavailable
+                | Self::ModelBusy
+                | Self::ModelTimeout
+                | Self::EmbeddingUnavailable
+        )
+    }
+
     /// What a status that no handler chose means.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
@@ -183,6 +196,11 @@ impl Problem {
     /// What happened and what to do, in one sentence.
     pub(crate) fn sentence(&self) -> String {
         format!("{}: {}", self.kind.title(), self.detail)
+    }
+
+    /// The server ends before the answer does.
+    pub(crate) fn stopping() -> Self {
+        Self::new(ProblemKind::NotReady, "the server stops; send the request again")
     }
 
     /// As a client reads it.

@@ -53,7 +53,9 @@ pub(crate) fn table() -> Table {
         .page("/page.css", get(page::get_style))
         .page("/page.js",  get(page::get_script))
         .route(Public,    routes!(health::get_health))                  // GET    /healthz
+        .route(Public,    routes!(health::get_liveness))                // GET    /livez
         .route(Public,    routes!(health::get_readiness))               // GET    /readyz
+        .route(Public,    routes!(health::get_startup))                 // GET    /startupz
         .route(Public,    routes!(metrics::get_metrics))                // GET    /metrics
         .route(Public,    routes!(auth::register::create_account))      // POST   /auth/register
         .route(Public,    routes!(auth::create_login))                  // POST   /auth/login

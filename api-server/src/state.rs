@@ -1,16 +1,18 @@
 //! What handlers are given, each asking for its part.
 
 use axum::extract::FromRef;
+use docbrain_core::config::NamedKey;
 use docbrain_core::limits::Limits;
 use docbrain_core::providers::Providers;
 use docbrain_core::store::Pool;
 use ipnet::IpNet;
-use secrecy::{SecretSlice, SecretString};
+use secrecy::SecretString;
 
 use crate::access::AccessControl;
 use crate::access::oidc::OidcSettings;
 use crate::client_ip::TrustedProxies;
 use crate::control_plane::ControlPlane;
+use crate::draining::Draining;
 use crate::routes::UploadMemory;
 
 /// The state of the API; cheap to clone.
@@ -24,6 +26,7 @@ pub struct AppState {
     limits: Limits,
     trusted_proxies: TrustedProxies,
     upload_memory: UploadMemory,
+    draining: Draining,
 }
 
 /// What an installation is made of.
@@ -44,8 +47,18 @@ pub struct Settings {
     /// Bearer token of whoever runs the installation.
     pub admin_token: SecretString,
     /// Keys of signed tokens; the first one signs, all verify. At least one.
-    pub signing_keys: Vec<SigningKey>,
+    pub signing_keys: Vec<NamedKey>,
     /// Who may make an account.
+    pub registration: Registration,
+    /// Where browsers reach the API, such as `https://docs.example.com`.
+    pub public_url: Option<String>,
+    /// A company's identity provider.
+    pub oidc: Option<OidcSettings>,
+    /// Networks of the reverse proxies whose word on a client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Who may make an account.
     pub registration: Registration,
     /// Where browsers reach the API, such as `https://docs.example.com`.
     pub public_url: Option<String>,
@@ -84,7 +97,7 @@ impl std::str::FromStr for Registration {
             "open" => Ok(Self::Open),
             "invite" => Ok(Self::Invite),
             "closed" => Ok(Self::Closed),
-            other => Err(format!("{other:?} is no mode of registration; use open, invite or closed")),
+            other => Err(format!("{other:?} is no mode of registration; set open, invite or closed")),
         }
     }
 }
@@ -103,6 +116,7 @@ impl AppState {
             trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
             upload_memory: UploadMemory::default(),
             settings: Arc::new(settings),
+            draining: Draining::default(),
         }
     }
 }
@@ -126,4 +140,5 @@ parts! {
     limits: Limits,
     trusted_proxies: TrustedProxies,
     upload_memory: UploadMemory,
+    draining: Draining,
 }

@@ -176,7 +176,7 @@ pub(crate) async fn carry_out(installation: &Installation, tenant: TenantId, run
     const POLL: Duration = Duration::from_millis(200);
     let bar = show::progress("documents");
     let embedding = launcher::embedding_of(installation, tenant).await?;
-    let mut process = launcher::spawn(installation, tenant, run, embedding).await?;
+    let mut process = launcher::spawn(installation, tenant, run, embedding, None).await?;
     let mut ended = None;
     let row = loop {
         tokio::time::sleep(POLL).await;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
+use docbrain_api::{AppState, Local, Parts, Registration, Settings};
+use docbrain_core::config::NamedKey;
 use docbrain_core::embed::Embedder;
 use docbrain_core::env;
 use docbrain_core::fetch::AddressPolicy;
@@ -161,7 +162,7 @@ impl Installation {
         trusted_proxies: Vec<IpNet>,
     ) -> anyhow::Result<AppState> {
         let key = self.home.secret("signing-key")?;
-        let key = SigningKey { id: "home".to_owned(), key: key.expose_secret().as_bytes().to_vec().into() };
+        let key = NamedKey { id: "home".to_owned(), key: key.expose_secret().as_bytes().to_vec().into() };
         let settings = Settings {
             admin_token,
             signing_keys: vec![key],

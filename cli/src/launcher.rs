@@ -64,7 +64,10 @@ pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationT
                         continue;
                     }
                 };
-                let child = spawn(installation, tenant, run, embedding).await?;
+                // The run goes on without it, too.
+                let request_id = asked_by(&installation.owner, tenant, run).await.unwrap_or_default();
+                tracing::info!(run.id = %run, %tenant, request_id, "ingestion process starts");
+                let child = spawn(installation, tenant, run, embedding, request_id.as_deref()).await?;
                 let stop = stop.clone();
                 processes.spawn(async move { (tenant, run, attend(child, stop).await) });
             }
@@ -77,12 +80,21 @@ pub(crate) async fn launch_runs(installation: &Installation, stop: CancellationT
     Ok(())
 }
 
+/// The request that asked for a run, where one did.
+async fn asked_by(owner: &Pool, tenant: TenantId, run: RunId) -> anyhow::Result<Option<String>> {
+    let mut tx = TenantTx::begin(owner, tenant).await?;
+    let row = runs::get(&mut tx, run).await?;
+    tx.commit().await?;
+    Ok(row.request_id)
+}
+
 /// Starts the process of one run.
 pub(crate) async fn spawn(
     installation: &Installation,
     tenant: TenantId,
     run: RunId,
     embedding: EmbeddingChoice,
+    request_id: Option<&str>,
 ) -> anyhow::Result<Child> {
     // A tenant that was made by registration has no role yet.
     installation.ensure_ingest_role(tenant).await?;
@@ -98,7 +110,10 @@ pub(crate) async fn spawn(
         .stdout(Stdio::null())
         .process_group(0)
         .kill_on_drop(true);
-    for name in [env::LOG_FILTER, env::LOG_FORMAT, "PATH", "RAYON_NUM_THREADS"] {
+    if let Some(request_id) = request_id {
+        command.env(env::REQUEST_ID, request_id);
+    }
+    for name in [env::LOG_FILTER, env::LOG_FORMAT, env::SENTRY_DSN, env::OTLP_ENDPOINT, "PATH", "RAYON_NUM_THREADS"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -167,7 +182,8 @@ async fn settle(
     if row.state.has_ended() {
         let label = if row.state == RunState::Succeeded { "succeeded" } else { "failed" };
         let took = row.finished_at.zip(row.started_at).and_then(|(end, start)| (end - start).to_std().ok());
-        telemetry::record_run(label, row.chunks, took.unwrap_or_default());
+        let (indexed, failed) = (row.documents_indexed, row.documents_failed);
+        telemetry::record_run(label, indexed, failed, row.chunks, took.unwrap_or_default());
         return Ok(());
     }
     if bad_ends >= MAX_BAD_ENDS {

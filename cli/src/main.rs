@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use docbrain_core::env;
-use docbrain_core::telemetry::{self, LogFormat};
+use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, SentryDsn};
 
 mod apply;
 mod ask;
@@ -42,7 +42,13 @@ struct Arguments {
     log_format: LogFormat,
     /// Which log lines are written, such as info or debug
     #[arg(long, env = env::LOG_FILTER, default_value = "warn,sqlx=error,async_openai=off", global = true)]
-    log_filter: String,
+    log_filter: LogFilter,
+    /// Where errors are reported to
+    #[arg(long, env = env::SENTRY_DSN, hide_env_values = true, hide = true, global = true)]
+    sentry_dsn: Option<SentryDsn>,
+    /// The OpenTelemetry collector that spans are sent to
+    #[arg(long, env = env::OTLP_ENDPOINT, hide = true, global = true)]
+    otlp_endpoint: Option<OtlpEndpoint>,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -76,8 +82,10 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { command, installation, log_format, log_filter } = Arguments::parse();
-    telemetry::init_logs(log_format, &log_filter);
+    let Arguments { command, installation, log_format, log_filter, sentry_dsn, otlp_endpoint } = Arguments::parse();
+    let settings =
+        telemetry::Settings { format: log_format, filter: log_filter, sentry: sentry_dsn, traces: otlp_endpoint };
+    let telemetry = telemetry::start("docbrain", &settings);
     let done = match command {
         Command::Up(arguments) => Box::pin(up::up(&installation, arguments)).await,
         Command::Apply(arguments) => apply::apply(&installation, &arguments).await,
@@ -89,6 +97,7 @@ async fn main() -> ExitCode {
         Command::Migrate => migrate::migrate(&installation).await,
         Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
     };
+    telemetry.stop().await;
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -37,6 +37,9 @@ pub(crate) struct UpArguments {
     /// Networks of reverse proxies whose word on a client's address is taken, separated by commas
     #[arg(long, env = env::TRUSTED_PROXIES, value_delimiter = ',')]
     trusted_proxies: Vec<IpNet>,
+    /// Seconds that answers under way have to end after Ctrl-C
+    #[arg(long, env = env::DRAIN_SECONDS, default_value_t = 10)]
+    drain_seconds: u32,
     /// Start without the demo chatbot
     #[arg(long)]
     no_demo: bool,
@@ -81,8 +84,9 @@ async fn serve(
     enqueue_what_is_left(installation, &model.embedder.model().into()).await?;
     let state = installation.app_state(model.embedder, token.clone(), up.registration, up.trusted_proxies.clone())?;
     let address = listener.local_addr()?;
+    let drain = Duration::from_secs(up.drain_seconds.into());
     let serving = async {
-        docbrain_api::serve(listener, state, stop.clone().cancelled_owned()).await?;
+        docbrain_api::serve(listener, state, stop.clone().cancelled_owned(), drain).await?;
         anyhow::Ok(())
     };
     let greeting = async {
@@ -95,10 +99,10 @@ async fn serve(
         greet(installation, address, &token);
         anyhow::Ok(())
     };
-    // Streams that are under way get a moment to end.
+    // Ingestion processes get no longer to end than streams that are under way.
     let patience = async {
         stop.cancelled().await;
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::time::sleep(drain + Duration::from_secs(5)).await;
     };
     tokio::select! {
         done = async { tokio::try_join!(launcher::launch_runs(installation, stop.clone()), serving, greeting) } => done.map(|_| ()),

@@ -7,12 +7,28 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const HOME: &str = "DOCBRAIN_HOME";
 /// Folder of the built-in embedding model (ONNX and `tokenizer.json`).
 pub const MODEL_DIR: &str = "DOCBRAIN_MODEL_DIR";
-/// Bearer token that guards the API.
+/// Bearer token that guards the API; at least 32 characters for `docbrain-api`.
 pub const ADMIN_TOKEN: &str = "DOCBRAIN_ADMIN_TOKEN";
+/// Appended to the name of a secret variable: the path of a file that holds the secret instead.
+pub const FILE_SUFFIX: &str = "_FILE";
+/// Postgres as the role `docbrain_api`, for `docbrain-api`.
+pub const API_DATABASE_URL: &str = "DOCBRAIN_API_DATABASE_URL";
+/// Most connections to Postgres of one process.
+pub const DATABASE_CONNECTIONS: &str = "DOCBRAIN_DATABASE_CONNECTIONS";
+/// Address and port to listen on, such as `0.0.0.0:8080`.
+pub const LISTEN: &str = "DOCBRAIN_LISTEN";
+/// Where people reach the installation, such as `https://docs.example.com`; with `https`, cookies are sent over it alone.
+pub const PUBLIC_URL: &str = "DOCBRAIN_PUBLIC_URL";
+/// Keys that sign tokens: a list of `id:base64`, at least 32 bytes each; the first one signs, all are accepted.
+pub const SIGNING_KEYS: &str = "DOCBRAIN_SIGNING_KEYS";
+/// Keys that wrap the data keys of tenants: a list of `id:base64`, exactly 32 bytes each; the first one wraps.
+pub const ENCRYPTION_KEYS: &str = "DOCBRAIN_ENCRYPTION_KEYS";
 /// Who may make an account: `open`, `invite` or `closed`.
 pub const REGISTRATION: &str = "DOCBRAIN_REGISTRATION";
 /// Networks of reverse proxies whose word on a client's address is taken, such as `10.0.0.0/8,fd00::/8`.
 pub const TRUSTED_PROXIES: &str = "DOCBRAIN_TRUSTED_PROXIES";
+/// Seconds that answers under way have to end after a stop signal.
+pub const DRAIN_SECONDS: &str = "DOCBRAIN_DRAIN_SECONDS";
 /// OpenAI-compatible base URL for embeddings, such as `http://127.0.0.1:11434/v1`; unset: the built-in model.
 pub const EMBEDDING_BASE_URL: &str = "DOCBRAIN_EMBEDDING_BASE_URL";
 /// Model name at [`EMBEDDING_BASE_URL`].
@@ -32,15 +48,25 @@ pub const EMBEDDING_GUARDED: &str = "DOCBRAIN_EMBEDDING_GUARDED";
 /// Networks besides the public ones that a tenant's model servers may be in: CIDR blocks separated by commas, such as
 /// `10.1.0.0/16,fd00::/8`.
 pub const ALLOWED_NETWORKS: &str = "DOCBRAIN_ALLOWED_NETWORKS";
-/// Keys for secrets at rest: `id:base64` entries separated by commas or white space, the current one first.
-pub const ENCRYPTION_KEYS: &str = "DOCBRAIN_ENCRYPTION_KEYS";
+/// A company's identity provider (OpenID Connect), such as `https://login.example.com/realms/acme`.
+pub const OIDC_ISSUER: &str = "DOCBRAIN_OIDC_ISSUER";
+/// Id at [`OIDC_ISSUER`].
+pub const OIDC_CLIENT_ID: &str = "DOCBRAIN_OIDC_CLIENT_ID";
+/// Secret at [`OIDC_ISSUER`].
+pub const OIDC_CLIENT_SECRET: &str = "DOCBRAIN_OIDC_CLIENT_SECRET";
 /// Postgres as the login role of one tenant, for an ingestion run.
 pub const INGEST_DATABASE_URL: &str = "DOCBRAIN_INGEST_DATABASE_URL";
 /// The run an ingestion process carries out.
 pub const RUN_ID: &str = "DOCBRAIN_RUN_ID";
 /// The tenant an ingestion process works for.
 pub const TENANT_ID: &str = "DOCBRAIN_TENANT_ID";
-/// `text` (default) or `json`.
+/// The request that asked for an ingestion run; stands in the process's log lines.
+pub const REQUEST_ID: &str = "DOCBRAIN_REQUEST_ID";
+/// Where errors are reported to, in Sentry's form `https://key@host/project`; unset: nowhere.
+pub const SENTRY_DSN: &str = "SENTRY_DSN";
+/// Collector of OpenTelemetry spans over HTTP, such as `http://collector:4318`; unset: no spans are made.
+pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// How log lines are written: `text`, or `json`, which is the default of `docbrain-api`.
 pub const LOG_FORMAT: &str = "LOG_FORMAT";
 /// Which log lines are written, in the syntax of tracing's `EnvFilter`; default `info`.
 pub const LOG_FILTER: &str = "RUST_LOG";

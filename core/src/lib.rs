@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`answer`] | passages and a question in, a cited answer out |
 //! | [`chat`] | the one client for OpenAI-compatible chat models |
+//! | [`config`] | keys as the environment lists them |
 //! | [`embed`] | text to vectors: the built-in model or an OpenAI-compatible endpoint |
 //! | [`mod@env`] | every environment variable, named once |
 //! | [`fetch`] | reaching addresses that a tenant chose, and no others |
@@ -25,6 +26,7 @@
 
 pub mod answer;
 pub mod chat;
+pub mod config;
 pub mod embed;
 pub mod env;
 pub mod fetch;

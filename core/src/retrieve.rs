@@ -92,6 +92,7 @@ pub enum RetrieveError {
 }
 
 /// The best passages for a question, best first, without near-duplicates.
+#[tracing::instrument(name = "retrieve", skip_all)]
 pub async fn passages(
     pool: &Pool,
     embedder: &dyn Embedder,
@@ -129,6 +130,7 @@ pub async fn passages(
     let started = Instant::now();
     let found = store::search::passages(pool, scope.tenant, &query).await?;
     metrics().search_seconds.observe(started.elapsed().as_secs_f64());
+    tracing::debug!(found = found.len(), "passages found");
     Ok(without_duplicates(found, scope.top_k as usize))
 }
 

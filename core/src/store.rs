@@ -32,6 +32,7 @@ pub mod provider_settings;
 pub mod quotas;
 pub mod roles;
 pub mod runs;
+pub mod schema;
 pub mod search;
 pub mod secrets;
 pub mod sessions;
@@ -155,17 +156,32 @@ impl Error {
     }
 }
 
-/// Opens a pool. `connections` bounds it; a connection is awaited for at most ten seconds.
+/// Opens a pool and a first connection. `connections` bounds it; a connection is awaited for at most ten seconds.
 pub async fn connect(url: &str, connections: u32) -> Result<Pool, Error> {
+    let pool = connect_later(url, connections)?;
+    drop(pool.acquire().await?);
+    Ok(pool)
+}
+
+/// Opens a pool whose first query connects; within a Tokio runtime.
+pub fn connect_later(url: &str, connections: u32) -> Result<Pool, Error> {
     let options: PgConnectOptions = url.parse().map_err(|source| Error::BadUrl { source })?;
-    let pool = PgPoolOptions::new()
+    Ok(PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         // A ping for every transaction costs a round trip; a broken connection fails one request instead.
         .test_before_acquire(false)
-        .connect_with(options.application_name("docbrain"))
-        .await?;
-    Ok(pool)
+        .connect_lazy_with(options.application_name("docbrain")))
+}
+
+/// Whether a text is the URL of a Postgres database.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    match url.parse::<PgConnectOptions>() {
+        Ok(_) if known => Ok(()),
+        Ok(_) => Err(Error::BadUrl { source: sqlx::Error::Configuration("the scheme is not postgres".into()) }),
+        Err(source) => Err(Error::BadUrl { source }),
+    }
 }
 
 /// Runs all migrations that are missing, as the owner of the schema. Two callers take turns.

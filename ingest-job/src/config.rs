@@ -21,6 +21,9 @@ pub struct RunArguments {
     /// Postgres as the tenant's ingestion role
     #[arg(long, env = env::INGEST_DATABASE_URL, hide_env_values = true)]
     pub database_url: SecretString,
+    /// The request that asked for the run
+    #[arg(long, env = env::REQUEST_ID)]
+    pub request_id: Option<String>,
     /// Documents worked on at the same time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub concurrency: u8,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use docbrain_core::telemetry::{self, LogFormat};
+use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, Scope, SentryDsn};
 use docbrain_core::{env, store};
 use docbrain_ingest::config::RunArguments;
 use docbrain_ingest::index::Indexer;
@@ -22,7 +22,13 @@ struct Arguments {
     log_format: LogFormat,
     /// Which log lines are written
     #[arg(long, env = env::LOG_FILTER, default_value = "info,sqlx=error,async_openai=off", global = true)]
-    log_filter: String,
+    log_filter: LogFilter,
+    /// Where errors are reported to
+    #[arg(long, env = env::SENTRY_DSN, hide_env_values = true, global = true)]
+    sentry_dsn: Option<SentryDsn>,
+    /// The OpenTelemetry collector that spans are sent to
+    #[arg(long, env = env::OTLP_ENDPOINT, global = true)]
+    otlp_endpoint: Option<OtlpEndpoint>,
 }
 
 #[derive(Subcommand)]
@@ -35,23 +41,42 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command {
+    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = Arguments::parse();
+    match command {
         Command::ParseWorker(limits) => worker_main(&limits),
         Command::Run(run) => {
-            telemetry::init_logs(arguments.log_format, &arguments.log_filter);
-            match carry_out(&run) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    tracing::error!(run.id = %run.run, error = format!("{error:#}"), "ingestion run failed");
-                    ExitCode::FAILURE
-                }
-            }
+            let settings = telemetry::Settings {
+                format: log_format,
+                filter: log_filter,
+                sentry: sentry_dsn,
+                traces: otlp_endpoint,
+            };
+            watched(&run, &settings)
         }
     }
 }
 
+/// Carries the run out within its span, so that each line tells which run it is of, and which request asked for it.
 #[tokio::main]
+async fn watched(arguments: &RunArguments, settings: &telemetry::Settings) -> ExitCode {
+    let telemetry = telemetry::start("docbrain-ingest", settings);
+    let request_id = arguments.request_id.as_deref();
+    let span = tracing::info_span!("run", run.id = %arguments.run, tenant = %arguments.tenant, request_id);
+    let scope = Scope::of_request(span, request_id);
+    let carried_out = Box::pin(async {
+        match carry_out(arguments).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "ingestion run failed");
+                ExitCode::FAILURE
+            }
+        }
+    });
+    let code = scope.run(carried_out).await;
+    telemetry.stop().await;
+    code
+}
+
 async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
     let model = arguments.embedding()?.open().await.context("failed to open the embedding model")?;
     let concurrency = usize::from(arguments.concurrency);
@@ -61,6 +86,8 @@ async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
         indexer: Indexer::new(model, &std::env::current_exe()?, concurrency.min(2)),
         concurrency,
     };
-    pipeline.carry_out(arguments.run).await?;
+    tracing::info!("ingestion run begins");
+    let ended = pipeline.carry_out(arguments.run).await?;
+    tracing::info!(?ended, "ingestion run ended");
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::{AccessControl, Principal, RequestFacts, Right, SuperuserAccess, TENA
 use crate::access::{forbidden, unauthorized};
 use crate::client_ip::{ClientIp, TrustedProxies};
 use crate::cors;
-use crate::middleware::RequestId;
+use crate::middleware::{RequestId, note_tenant};
 use crate::problem::{Problem, ProblemKind};
 
 /// Who may call a route.
@@ -100,6 +100,7 @@ impl Guard {
         }
         if let Some(right) = self.caller.right() {
             let tenant = self.access.tenant_of(&principal, right, tenant_named(parts)?).await?;
+            note_tenant(tenant);
             let actor = principal.actor(&facts);
             let visitor = match principal {
                 Principal::Visitor { visitor, .. } => Some(visitor),

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::access::TenantAccess;
 use crate::extract::Json;
-use crate::limit::{self, Asker};
 use crate::middleware::{RequestId, log_causes};
 use crate::problem::{Problem, ProblemKind};
 use crate::sse;
@@ -77,7 +76,7 @@ pub async fn chat_once(state: &AppState, tenant: TenantId, body: Value) -> Resul
         Ok(reply) => Ok(serde_json::to_value(reply).expect("a reply is JSON")),
         Err(problem) => {
             let request_id = RequestId::new();
-            log_causes(&problem, &request_id);
+            log_causes(&problem);
             Err(serde_json::to_value(problem.body(&request_id)).expect("a problem is JSON"))
         }
     }

@@ -1,7 +1,9 @@
 //! Metrics for Prometheus.
 
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use docbrain_core::store::Pool;
 use docbrain_core::telemetry::metrics;
 
 /// All metrics in Prometheus' text format
@@ -12,6 +14,6 @@ use docbrain_core::telemetry::metrics;
         example = "docbrain_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1"
     ))
 )]
-pub(crate) async fn get_metrics() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics().render())
+pub(crate) async fn get_metrics(State(pool): State<Pool>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics().render(&pool))
 }

@@ -78,7 +78,7 @@ fn tell(asked: Asked, header: Header, with_usage: bool, request_id: RequestId) -
                 events
             }
             Err(problem) => {
-                log_causes(&problem, &request_id);
+                log_causes(&problem);
                 vec![data(&OpenAiProblem::from(&problem))]
             }
         })

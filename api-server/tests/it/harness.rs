@@ -12,7 +12,8 @@ use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use chrono::{TimeDelta, Utc};
-use docbrain_api::{AppState, Local, Parts, Registration, Settings, SigningKey};
+use docbrain_api::{AppState, Local, Parts, Registration, Settings};
+use docbrain_core::config::NamedKey;
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
 use docbrain_core::ids::{AccountId, ConversationId, DocumentId, KnowledgeSourceId, MessageId, TenantId};
 use docbrain_core::keyring::Keyring;
@@ -308,7 +309,7 @@ impl World {
 pub(crate) const SIGNING_KEY: (&str, &[u8]) = ("tests", b"the signing key of the tests, long enough");
 
 pub(crate) fn settings() -> Settings {
-    let key = SigningKey { id: SIGNING_KEY.0.to_owned(), key: SIGNING_KEY.1.to_vec().into() };
+    let key = NamedKey { id: SIGNING_KEY.0.to_owned(), key: SIGNING_KEY.1.to_vec().into() };
     Settings {
         admin_token: TOKEN.into(),
         signing_keys: vec![key],

@@ -1,6 +1,6 @@
 //! A home folder of its own that borrows the prepared tools, and the programs run in it.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -45,6 +45,11 @@ impl Machine {
         self.home.path().join(below)
     }
 
+    /// What `docbrain up` and the processes it started have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap()
+    }
+
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -74,13 +79,14 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) async fn start(machine: &Machine, settings: &[(&str, &str)]) -> Self {
+        let log = File::options().create(true).append(true).open(machine.home.path().join("log")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = machine
             .command()
             .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--admin-token", TOKEN])
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let up = Self { process, url: format!("http://127.0.0.1:{port}"), client: Client::new() };

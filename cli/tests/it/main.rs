@@ -5,5 +5,6 @@
 mod documentation;
 mod harness;
 mod keys;
+mod logs;
 mod manifests;
 mod product;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use super::citations::CitationRewriter;
 use super::sentinel::{SentinelFilter, Verdict};
@@ -25,7 +26,8 @@ pub(super) fn stream(
     let prompt = prompt::build(question, &passages, &bot, rand::random());
     passages.truncate(prompt.shown);
     stream::once(async move {
-        let deltas = model.stream(prompt.request).await?;
+        let span = tracing::info_span!("model", model = model.name());
+        let deltas = model.stream(prompt.request).instrument(span).await?;
         Ok::<_, AnswerError>(write(deltas, Draft::new(passages, bot)))
     })
     .try_flatten()

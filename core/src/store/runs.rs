@@ -42,6 +42,19 @@ pub async fn enqueue(tx: &mut TenantTx, source: KnowledgeSourceId, trigger: &str
     Ok(id)
 }
 
+/// Notes which request asked for a run; the first one stays.
+pub async fn note_request(tx: &mut TenantTx, run: RunId, request_id: &str) -> Result<(), Error> {
+    sqlx::query!(
+        "update runs set request_id = coalesce(request_id, $3) where tenant_id = $1 and id = $2",
+        tx.tenant().0,
+        run.0,
+        request_id,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Runs of all tenants that wait for a process, oldest first. For the owner, who launches them on one machine.
 pub async fn due(owner: &Pool) -> Result<Vec<(TenantId, RunId)>, Error> {
     let rows = sqlx::query!(r#"select tenant_id as "tenant_id!", run_id as "run_id!" from runs_due()"#)

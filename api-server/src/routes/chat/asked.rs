@@ -22,6 +22,7 @@ use futures::{Stream, StreamExt};
 use super::wire::{ChatReply, CitationBody};
 use crate::access::TenantAccess;
 use crate::limit;
+use crate::middleware::note_conversation;
 use crate::problem::{Problem, ProblemKind};
 use crate::state::AppState;
 
@@ -138,6 +139,7 @@ impl Asked {
     /// Finds the passages for a question, and begins its answer.
     pub(crate) async fn begin(state: &AppState, ask: Ask) -> Result<Self, Problem> {
         let started = Instant::now();
+        note_conversation(ask.conversation);
         let Ask { access, bot, question, conversation, channel } = ask;
         let tenant = access.tenant;
         let Found { passages, embedder, comparable } =
@@ -243,6 +245,7 @@ impl Begun {
         };
         let message = conversations::append(&self.pool, self.tenant, &exchange).await?;
         self.limits.record(self.tenant, self.chatbot, limit::used(answer.usage, cost_micros));
+        tracing::info!(kind, answerable = answer.answerable, milliseconds = exchange.milliseconds, "question answered");
         self.count(&answer);
         Ok(ChatReply::new(answer, kind, citations, self.conversation, message))
     }

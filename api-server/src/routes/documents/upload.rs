@@ -13,7 +13,7 @@ use docbrain_core::limits::Limits;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::{Pool, TenantTx, runs, sources};
-use docbrain_core::telemetry::metrics;
+use docbrain_core::telemetry::{Scope, metrics};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::access::TenantAccess;
 use crate::limit;
+use crate::middleware::RequestId;
 use crate::problem::{Problem, ProblemKind};
 
 pub(crate) mod memory;
@@ -96,6 +97,7 @@ pub(crate) async fn create_documents(
     State(limits): State<Limits>,
     State(memory): State<UploadMemory>,
     TenantAccess { tenant, .. }: TenantAccess,
+    request_id: RequestId,
     headers: HeaderMap,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<Accepted>), Problem> {
@@ -106,6 +108,7 @@ pub(crate) async fn create_documents(
         _memory: memory.reserve(length).await?,
         pool,
         tenant,
+        request_id,
         chatbot: None,
         source_name: None,
         source: None,
@@ -113,7 +116,7 @@ pub(crate) async fn create_documents(
         documents: Vec::new(),
     };
     // In a task of its own, which a client that goes away does not end.
-    let accepted = tokio::spawn(upload.receive(form)).await.map_err(Problem::internal)??;
+    let accepted = tokio::spawn(Scope::current().run(upload.receive(form))).await.map_err(Problem::internal)??;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
@@ -121,6 +124,7 @@ struct Upload {
     _memory: OwnedSemaphorePermit,
     pool: Pool,
     tenant: TenantId,
+    request_id: RequestId,
     chatbot: Option<String>,
     source_name: Option<String>,
     /// Known from the first file on.
@@ -242,7 +246,9 @@ impl Upload {
             documents::delete_others(&mut tx, source, &keep).await?;
         }
         let run = if self.documents.iter().any(|document| document.status == AcceptedStatus::Pending) {
-            Some(runs::enqueue(&mut tx, source, &format!("upload:{}", Uuid::now_v7())).await?)
+            let run = runs::enqueue(&mut tx, source, &format!("upload:{}", Uuid::now_v7())).await?;
+            runs::note_request(&mut tx, run, &self.request_id.to_string()).await?;
+            Some(run)
         } else {
             None
         };

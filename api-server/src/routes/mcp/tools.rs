@@ -157,7 +157,7 @@ impl Tools {
         match result {
             Ok(found) => CallToolResult::structured(serde_json::to_value(found).expect("results are JSON")),
             Err(problem) => {
-                log_causes(&problem, &self.request_id);
+                log_causes(&problem);
                 CallToolResult::error(vec![ContentBlock::text(problem.sentence())])
             }
         }

@@ -1,0 +1,80 @@
+//! From a configuration to a served API, and to its end.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use docbrain_core::models::OpenedEmbedder;
+use docbrain_core::providers::Providers;
+use docbrain_core::store::secrets::{RingSource, Secrets};
+use docbrain_core::store::{self, Pool, schema};
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Config;
+use crate::control_plane::Local;
+use crate::state::{AppState, Parts, Settings};
+
+/// How long a database that does not answer is waited for: longer than one that recovers from a crash usually takes.
+const DATABASE_PATIENCE: Duration = Duration::from_mins(2);
+/// How long one attempt may take, and the pause before the next.
+const ATTEMPT: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Serves the API until `stop` completes. It waits for the database, and refuses one whose schema is older than this
+/// program, or that would not keep tenants apart.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut stop = pin!(stop);
+    let (pool, model, listener) = tokio::select! {
+        started = start(&config) => started?,
+        () = &mut stop => return Ok(()),
+    };
+    tracing::info!(listen = %config.listen, version = env!("CARGO_PKG_VERSION"), "ready");
+    let secrets = Secrets::new(RingSource::Given(Arc::new(config.encryption_keys)));
+    let state = AppState::new(Parts {
+        providers: Providers::new(pool.clone(), secrets, config.addresses, model.embedder, config.chat),
+        control_plane: Arc::new(Local::new(pool.clone())),
+        settings: Settings {
+            admin_token: config.admin_token,
+            signing_keys: config.signing_keys,
+            registration: config.registration,
+            public_url: Some(config.public_url.to_string()),
+            oidc: config.oidc,
+            trusted_proxies: config.trusted_proxies,
+        },
+        pool: pool.clone(),
+    });
+    crate::serve(listener, state, stop, config.drain).await?;
+    pool.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn start(config: &Config) -> anyhow::Result<(Pool, OpenedEmbedder, TcpListener)> {
+    let pool = store::connect_later(config.database_url.expose_secret(), config.database_connections)?;
+    wait_for(&pool).await?;
+    schema::check(&pool).await?;
+    let model = config.embedding.open().await.context("failed to open the embedding model")?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    Ok((pool, model, listener))
+}
+
+async fn wait_for(database: &Pool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let error = match timeout(ATTEMPT, store::ping(database)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => anyhow::Error::from(error),
+            Err(elapsed) => elapsed.into(),
+        };
+        if started.elapsed() > DATABASE_PATIENCE {
+            return Err(error.context("the database did not answer for two minutes"));
+        }
+        tracing::warn!(error = format!("{error:#}"), "waiting for the database");
+        sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,185 @@
+//! `docbrain-api` as a process: what it says of its configuration, what it refuses, how it starts and ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use docbrain_core::env;
+use docbrain_core::store::roles::{self, Login};
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions, PgPool};
+use wiremock::matchers::{method, path_regex};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::harness::World;
+
+/// Stands in every secret, and in what a visitor writes.
+const CANARY: &str = "the-canary";
+
+fn program(arguments: &[&str], settings: &[(&str, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docbrain-api"));
+    command.args(arguments).env_clear().envs(settings.iter().map(|(name, value)| (*name, value)));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A whole configuration: the database, and a server for embeddings, chat and reports.
+fn settings(database_url: &str, models: &MockServer, port: u16) -> Vec<(&'static str, String)> {
+    let key = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E=";
+    vec![
+        (env::API_DATABASE_URL, database_url.to_owned()),
+        (env::PUBLIC_URL, "https://docs.example.com".to_owned()),
+        (env::LISTEN, format!("127.0.0.1:{port}")),
+        (env::ADMIN_TOKEN, CANARY.repeat(4)),
+        (env::SIGNING_KEYS, format!("a:{key}")),
+        (env::ENCRYPTION_KEYS, format!("a:{key}")),
+        (env::EMBEDDING_BASE_URL, models.uri()),
+        (env::EMBEDDING_API_KEY, CANARY.to_owned()),
+        (env::SENTRY_DSN, format!("http://public@{}/7", models.address())),
+    ]
+}
+
+/// The URL of the test's database for the API's role.
+async fn login(owner: &PgPool) -> String {
+    let secret = SecretString::from("a secret of the tests");
+    roles::ensure(owner, Login::Api, &secret).await.unwrap();
+    let url = owner.connect_options().to_url_lossy().to_string();
+    roles::url(&url, Login::Api, &secret).unwrap().expose_secret().to_owned()
+}
+
+/// Embeds one text, which opening the model does, and refuses every other.
+async fn models() -> MockServer {
+    let server = MockServer::start().await;
+    let embedding = json!({"data": [{"index": 0, "embedding": vec![0.125; 64]}], "model": "m"});
+    Mock::given(method("POST"))
+        .and(path_regex("^/embeddings$"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(embedding))
+        .up_to_n_times(1)
+        .mount(&server)
+        .await;
+    let refusal = json!({"error": {"message": "the model is gone"}});
+    Mock::given(path_regex("^/embeddings$"))
+        .respond_with(ResponseTemplate::new(404).set_body_json(refusal))
+        .mount(&server)
+        .await;
+    Mock::given(path_regex("^/api/7/")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    server
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn terminate(process: &Child) {
+    assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
+}
+
+async fn until_started(client: &reqwest::Client, url: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !client.get(format!("{url}/startupz")).send().await.is_ok_and(|reply| reply.status() == StatusCode::OK) {
+        assert!(Instant::now() < deadline, "docbrain-api did not start");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_without_being_used() {
+    let output = program(&["check"], &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("\n  DOCBRAIN_PUBLIC_URL: it is not set"), "{}", stderr(&output));
+    let help = program(&["--help"], &[]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("DOCBRAIN_SIGNING_KEYS (required, secret)"));
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_waited_for_until_the_program_is_to_stop() {
+    let models = models().await;
+    let url = format!("postgres://docbrain_api:{CANARY}@127.0.0.1:{}/docbrain", free_port());
+    let mut process = program(&[], &settings(&url, &models, free_port())).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("waiting for the database") && !first.contains(CANARY), "{first}");
+    terminate(&process);
+    assert!(process.wait().unwrap().success());
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_database_that_does_not_fit_is_refused(owner: PgPool) {
+    let models = models().await;
+    let refused = async |url: &str| {
+        let output = program(&[], &settings(url, &models, free_port())).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        stderr(&output)
+    };
+    let superuser = owner.connect_options().to_url_lossy().to_string();
+    let log = refused(&superuser).await;
+    assert!(log.contains("the database role passes by row-level security"), "{log}");
+    let url = login(&owner).await;
+    let newest = "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)";
+    sqlx::query(newest).execute(&owner).await.unwrap();
+    let log = refused(&url).await;
+    assert!(log.contains("run `docbrain migrate`"), "{log}");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_failure_is_logged_and_reported_under_its_request(owner: PgPool) {
+    let world = World::new(owner).await;
+    world.index(world.acme, "docs", "guide.md", &["The EXPIRE command sets a timeout on a key."]).await;
+    let models = models().await;
+    let port = free_port();
+    let settings = settings(&login(&world.owner).await, &models, port);
+    assert!(program(&["check"], &settings).output().unwrap().status.success());
+    let process = program(&[], &settings).spawn().unwrap();
+    let (client, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+    until_started(&client, &url).await;
+
+    let reply = client
+        .post(format!("{url}/conversation/chat"))
+        .bearer_auth(CANARY.repeat(4))
+        .header("x-docbrain-tenant", "acme")
+        .header("x-request-id", "follow-me")
+        .json(&json!({"chatbot": "helper", "message": format!("Which key is {CANARY}?")}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(reply.status(), 502);
+    let metrics = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("docbrain_model_errors_total{code=\"embedding_unavailable\"} 1"), "{metrics}");
+    terminate(&process);
+    let output = process.wait_with_output().unwrap();
+    let log = stderr(&output);
+    assert!(output.status.success(), "{log}");
+    assert!(!log.contains(CANARY), "{log}");
+
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_request = |message: &str| {
+        let line =
+            lines.iter().find(|line| line["message"] == message && line["spans"][0]["request_id"] == "follow-me");
+        line.unwrap_or_else(|| panic!("{message}: {log}"))
+    };
+    assert_eq!(of_request("request failed")["code"], "embedding_unavailable");
+    let access = of_request("request");
+    assert_eq!(access["status"], 502);
+    assert!(access["duration_ms"].as_f64().unwrap() > 0.0);
+    let span = &access["spans"][0];
+    assert_eq!((&span["route"], &span["method"]), (&json!("/conversation/chat"), &json!("POST")));
+    assert_eq!(span["tenant"], world.acme.to_string());
+    assert!(span["conversation"].is_string());
+
+    let requests = models.received_requests().await.unwrap();
+    let reports: Vec<String> = requests
+        .iter()
+        .filter(|request| request.url.path() == "/api/7/envelope/")
+        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
+        .collect();
+    let [report] = reports.as_slice() else { panic!("{reports:#?}") };
+    assert!(report.contains(r#""request_id":"follow-me""#) && report.contains("request failed"), "{report}");
+    assert!(!report.contains(CANARY) && !report.contains("the model is gone"), "{report}");
+}
