@@ -8,13 +8,14 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use csv::{ByteRecord, ReaderBuilder, WriterBuilder};
+use docbrain_core::telemetry::Scope;
 use futures::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::attachment;
 use crate::extract::Pairs;
-use crate::middleware::{RequestId, log_causes};
+use crate::middleware::log_causes;
 use crate::problem::Problem;
 
 /// The form of a file.
@@ -76,10 +77,9 @@ pub(crate) trait Record: Serialize {
 pub(crate) fn response<R: Record>(
     name: &str,
     format: Format,
-    request_id: RequestId,
     pages: impl Stream<Item = Result<Vec<R>, Problem>> + Send + 'static,
 ) -> Response {
-    let mut first = true;
+    let (scope, mut first) = (Scope::current(), true);
     let pages = pages.map(move |page| match page {
         Ok(rows) => {
             let bytes = match format {
@@ -90,7 +90,7 @@ pub(crate) fn response<R: Record>(
             Ok(Bytes::from(bytes))
         }
         Err(problem) => {
-            log_causes(&problem, &request_id);
+            scope.enter(|| log_causes(&problem));
             Err(io::Error::other("the rows cannot be read"))
         }
     });

@@ -217,7 +217,7 @@ mod tests {
         let slow = get(|| tokio::time::sleep(std::time::Duration::from_mins(1)));
         let limit = std::time::Duration::from_millis(20);
         let limited = slow.layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limit));
-        let routes = around(Router::new().route("/", limited));
+        let routes = around(Router::new().route("/", limited), Draining::default());
         let response = routes.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), 503);
         let body = String::from_utf8(to_bytes(response.into_body(), 10_000).await.unwrap().into()).unwrap();

@@ -1,5 +1,7 @@
 //! What handlers are given, each asking for its part.
 
+use std::sync::Arc;
+
 use axum::extract::FromRef;
 use docbrain_core::config::NamedKey;
 use docbrain_core::limits::Limits;
@@ -46,7 +48,7 @@ pub struct Parts {
 pub struct Settings {
     /// Bearer token of whoever runs the installation.
     pub admin_token: SecretString,
-    /// Keys of signed tokens; the first one signs, all verify. At least one.
+    /// Keys of signed tokens; the first one signs, all verify. At least one, of at least 32 bytes each.
     pub signing_keys: Vec<NamedKey>,
     /// Who may make an account.
     pub registration: Registration,
@@ -56,25 +58,6 @@ pub struct Settings {
     pub oidc: Option<OidcSettings>,
     /// Networks of the reverse proxies whose word on a client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
-}
-
-/// Who may make an account.
-    pub registration: Registration,
-    /// Where browsers reach the API, such as `https://docs.example.com`.
-    pub public_url: Option<String>,
-    /// A company's identity provider.
-    pub oidc: Option<OidcSettings>,
-    /// Networks of the reverse proxies whose word on a client's address is taken.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// A key of signed tokens.
-#[derive(Debug)]
-pub struct SigningKey {
-    /// Stands in every token that it signs.
-    pub id: String,
-    /// At least 32 bytes.
-    pub key: SecretSlice<u8>,
 }
 
 /// Who may make an account.
@@ -106,17 +89,16 @@ impl AppState {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let Parts { pool, providers, control_plane, settings } = parts;
-        let access = AccessControl::new(pool.clone(), &settings);
         Self {
+            access: AccessControl::new(pool.clone(), &settings),
             limits: Limits::new(pool.clone()),
-            pool,
-            providers,
-            access,
-            control_plane,
             trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
             upload_memory: UploadMemory::default(),
-            settings: Arc::new(settings),
             draining: Draining::default(),
+            pool,
+            providers,
+            control_plane,
+            settings: Arc::new(settings),
         }
     }
 }

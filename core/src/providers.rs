@@ -124,11 +124,7 @@ impl Providers {
     }
 
     /// The chat model of this name, or the provider's own; `None` when neither tenant nor installation has a provider.
-    pub async fn chat_model(
-        &self,
-        tenant: TenantId,
-        name: Option<&str>,
-    ) -> Result<Option<Priced>, ProviderError> {
+    pub async fn chat_model(&self, tenant: TenantId, name: Option<&str>) -> Result<Option<Priced>, ProviderError> {
         let models = self.models(tenant).await?;
         let model = models.chat.as_ref().or(self.0.chat.as_ref()).map(|clients| clients.named(name));
         Ok(model.map(|model| Priced { price: models.prices.get(model.name()).copied(), model }))

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use tower::ServiceExt;
 
 use super::*;
+use crate::draining::Draining;
 
 /// A router that creates things, and how many it has created.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ impl Things {
 
     async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> (u16, bool, Value) {
         let routes = Router::new().route("/things", post(create_thing)).route("/tokens", post(create_token));
-        let routes = crate::middleware::around(routes).with_state(self.clone());
+        let routes = crate::middleware::around(routes, Draining::default()).with_state(self.clone());
         let mut request = Request::post(path).header("content-type", "application/json");
         if let Some(key) = key {
             request = request.header(IDEMPOTENCY_KEY, key);

@@ -86,7 +86,12 @@ fn wants_events(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/event-stream")))
 }
 
-async fn begin(state: &AppState, access: TenantAccess, request: &ChatRequest, channel: Channel) -> Result<Asked, Problem> {
+async fn begin(
+    state: &AppState,
+    access: TenantAccess,
+    request: &ChatRequest,
+    channel: Channel,
+) -> Result<Asked, Problem> {
     let text = asked::question("message", &request.message)?;
     let pool = Pool::from_ref(state);
     let bot = asked::open(&pool, &access, &request.chatbot).await?;
@@ -99,12 +104,7 @@ async fn begin(state: &AppState, access: TenantAccess, request: &ChatRequest, ch
 }
 
 /// What was said before in a conversation with this chatbot.
-async fn history(
-    pool: &Pool,
-    access: &TenantAccess,
-    bot: ChatbotId,
-    id: ConversationId,
-) -> Result<Vec<Turn>, Problem> {
+async fn history(pool: &Pool, access: &TenantAccess, bot: ChatbotId, id: ConversationId) -> Result<Vec<Turn>, Problem> {
     let visitor = access.visitor.as_ref().map(|visitor| visitor.id.as_str());
     let mut tx = TenantTx::begin(pool, access.tenant).await?;
     let messages = conversations::history(&mut tx, bot, id, visitor, HISTORY).await?;

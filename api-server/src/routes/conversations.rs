@@ -14,7 +14,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::chat::CitationBody;
+use super::chat::wire::CitationBody;
 use crate::access::TenantAccess;
 use crate::extract::{Path, Query, SplitQuery};
 use crate::paging::Page;

@@ -13,13 +13,14 @@ use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use docbrain_core::store::Pool;
+use docbrain_core::telemetry::Scope;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 
 use super::chat::asked;
 use crate::access::TenantAccess;
 use crate::extract::{Json, Path};
-use crate::middleware::{RequestId, WrittenOut};
+use crate::middleware::WrittenOut;
 use crate::problem::{Problem, ProblemKind};
 use crate::state::AppState;
 
@@ -49,12 +50,11 @@ pub(crate) async fn call_mcp(
     State(state): State<AppState>,
     access: TenantAccess,
     Path(chatbot): Path<String>,
-    request_id: RequestId,
     mut parts: Parts,
     Json(message): Json<Message>,
 ) -> Result<Response, Problem> {
     let bot = asked::open(&Pool::from_ref(&state), &access, &chatbot).await?;
-    let tools = Tools { state, access, bot, request_id };
+    let tools = Tools { state, access, bot, scope: Scope::current() };
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use super::chat::asked::{self, Ask, Asked, Step};
 use crate::access::TenantAccess;
 use crate::extract::{Json, Path};
-use crate::middleware::{RequestId, log_causes};
+use crate::middleware::log_causes;
 use crate::problem::{OpenAiProblem, Problem};
 use crate::sse;
 use crate::state::AppState;
@@ -50,7 +50,6 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 pub(crate) async fn create_completion(
     State(state): State<AppState>,
     access: TenantAccess,
-    request_id: RequestId,
     Json(request): Json<CompletionRequest>,
 ) -> Result<Response, Problem> {
     let (text, history) = request.question()?;
@@ -60,14 +59,14 @@ pub(crate) async fn create_completion(
     let asked = Asked::begin(&state, Ask { access, bot, question, conversation, channel: Channel::OpenAi }).await?;
     let header = Header::new(conversation, Utc::now(), request.model.clone());
     if request.wants_stream() {
-        Ok(tell(asked, header, request.wants_usage(), request_id))
+        Ok(tell(asked, header, request.wants_usage()))
     } else {
         Ok(Reply(ChatCompletion::new(header, asked.reply().await?)).into_response())
     }
 }
 
 /// The answer as it comes. When the client goes away the stream is dropped, and the model with it.
-fn tell(asked: Asked, header: Header, with_usage: bool, request_id: RequestId) -> Response {
+fn tell(asked: Asked, header: Header, with_usage: bool) -> Response {
     let first = data(&Chunk::role(&header));
     let rest = asked.steps().flat_map(move |step| {
         stream::iter(match step {
@@ -97,10 +96,7 @@ fn data(body: &impl serde::Serialize) -> Event {
     get, path = "/v1/models", tag = "openai",
     responses((status = 200, description = "The models by name", body = ModelList))
 )]
-pub(crate) async fn list_models(
-    State(pool): State<Pool>,
-    access: TenantAccess,
-) -> Result<Reply<ModelList>, Problem> {
+pub(crate) async fn list_models(State(pool): State<Pool>, access: TenantAccess) -> Result<Reply<ModelList>, Problem> {
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let chatbots = store::chatbots::list(&mut tx).await?;
     tx.commit().await?;

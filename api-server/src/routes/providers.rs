@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use docbrain_core::providers::{self, Providers, Purpose};
 use docbrain_core::store::{Pool, TenantTx, provider_settings, secrets};
 
-use crate::access::AdminTenant;
+use crate::access::TenantAccess;
 use crate::extract::{Json, Path};
 use crate::problem::{Problem, ProblemKind};
 
@@ -20,7 +20,7 @@ use wire::{ProbeBody, ProviderList, PutProvider, TestProvider};
 #[utoipa::path(get, path = "/tenant/providers", tag = "providers", responses((status = 200, description = "The providers, their keys masked", body = ProviderList)))]
 pub(crate) async fn list_providers(
     State(pool): State<Pool>,
-    AdminTenant { tenant }: AdminTenant,
+    TenantAccess { tenant, .. }: TenantAccess,
 ) -> Result<Body<ProviderList>, Problem> {
     let mut tx = TenantTx::begin(&pool, tenant).await?;
     Ok(Body(list(&mut tx).await?))
@@ -39,7 +39,7 @@ pub(crate) async fn list_providers(
 pub(crate) async fn put_provider(
     State(pool): State<Pool>,
     State(providers): State<Providers>,
-    AdminTenant { tenant }: AdminTenant,
+    TenantAccess { tenant, .. }: TenantAccess,
     Path(purpose): Path<Purpose>,
     Json(body): Json<PutProvider>,
 ) -> Result<Body<ProviderList>, Problem> {
@@ -64,7 +64,7 @@ pub(crate) async fn put_provider(
 pub(crate) async fn delete_provider(
     State(pool): State<Pool>,
     State(providers): State<Providers>,
-    AdminTenant { tenant }: AdminTenant,
+    TenantAccess { tenant, .. }: TenantAccess,
     Path(purpose): Path<Purpose>,
 ) -> Result<StatusCode, Problem> {
     let mut tx = TenantTx::begin(&pool, tenant).await?;
@@ -89,7 +89,7 @@ pub(crate) async fn delete_provider(
 pub(crate) async fn test_provider(
     State(pool): State<Pool>,
     State(providers): State<Providers>,
-    AdminTenant { tenant }: AdminTenant,
+    TenantAccess { tenant, .. }: TenantAccess,
     Path(purpose): Path<Purpose>,
     Json(body): Json<TestProvider>,
 ) -> Result<Body<ProbeBody>, Problem> {

@@ -64,7 +64,7 @@ pub(crate) async fn list_sources(
     let chatbot = chatbots::get(&mut tx, &ChatbotRef::from(id.as_str())).await?;
     let mut list = Vec::new();
     for source in sources::list(&mut tx, Some(&chatbot.sources)).await? {
-        let counts = documents::count(&mut tx, &[source.id]).await?;
+        let counts = documents::count(&mut tx, Some(&[source.id])).await?;
         list.push(SourceBody::new(source, counts));
     }
     tx.commit().await?;
@@ -132,7 +132,7 @@ pub(crate) async fn get_source(
 ) -> Result<Response, Problem> {
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let source = find(&mut tx, &id).await?;
-    let counts = documents::count(&mut tx, &[source.id]).await?;
+    let counts = documents::count(&mut tx, Some(&[source.id])).await?;
     tx.commit().await?;
     Ok(told(source, counts))
 }
@@ -167,7 +167,7 @@ pub(crate) async fn update_source(
     plane.edit(&author, &named, &Value::Object(patch.spec), revision).await?;
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let source = sources::get(&mut tx, source.id).await?;
-    let counts = documents::count(&mut tx, &[source.id]).await?;
+    let counts = documents::count(&mut tx, Some(&[source.id])).await?;
     tx.commit().await?;
     Ok(told(source, counts))
 }

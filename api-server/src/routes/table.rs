@@ -36,11 +36,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self {
-            schemas: BTreeMap::new(),
-            pages: OpenApiRouter::with_openapi(docs::frame()),
-            by_caller: BTreeMap::new(),
-        }
+        Self { schemas: BTreeMap::new(), pages: OpenApiRouter::with_openapi(docs::frame()), by_caller: BTreeMap::new() }
     }
 
     /// Adds a route that stands in the OpenAPI document, and answers within half a minute.
@@ -161,7 +157,7 @@ fn describe(operation: &mut Operation, caller: Caller, shape: Shape) {
                 let pause = HeaderBuilder::new()
                     .schema(Some(ObjectBuilder::new().schema_type(Type::Integer)))
                     .description(Some("Seconds until the same request may succeed, where that is known."));
-                refusal.headers.insert(RETRY_AFTER.to_string(), pause.build());
+                refusal.headers.insert(RETRY_AFTER.to_string(), pause.build().into());
             }
         }
     }

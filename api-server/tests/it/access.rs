@@ -248,7 +248,11 @@ impl Victim {
                 Form::default().field("chatbot", &self.chatbot).file("a.md", b"a").text_request(),
                 Some("chatbot_not_found"),
             ),
-            "get_chatbot" | "delete_chatbot" | "list_documents" | "list_sources" | "list_conversations"
+            "get_chatbot"
+            | "delete_chatbot"
+            | "list_documents"
+            | "list_sources"
+            | "list_conversations"
             | "export_conversations" => (bare(request, at(&self.chatbot)), Some("chatbot_not_found")),
             "update_chatbot" => (json(request, at(&self.chatbot), spec), Some("chatbot_not_found")),
             "create_source" => (json(request, at(&self.chatbot), json!({"name": "mine"})), Some("chatbot_not_found")),

@@ -2,14 +2,13 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use docbrain_api::AppState;
 use docbrain_core::models::Endpoint;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{Reply, Requests, World, providers};
+use crate::harness::{Reply, Requests, World};
 
 const EXPIRE: &str = "The EXPIRE command sets a timeout on a key, and the key is deleted after the timeout.";
 const PERSIST: &str = "The PERSIST command removes the timeout from a key again.";

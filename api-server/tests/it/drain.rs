@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::IntoResponse;
 use axum::routing::post;
-use docbrain_api::AppState;
 use docbrain_core::models::Endpoint;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::harness::{TOKEN, World, embedder};
+use crate::harness::{TOKEN, World};
 
 const EXPIRE: &str = "The EXPIRE command sets a timeout on a key, and the key is deleted after the timeout.";
 
@@ -44,7 +43,7 @@ async fn slow_model(words: usize, pause: Duration) -> Endpoint {
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let routes = Router::new().route("/chat/completions", post(completion));
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    Endpoint { base_url, model: "slow".to_owned(), api_key: None }
+    Endpoint::new(&base_url, "slow", None)
 }
 
 /// A served API with an answer that has begun to come.
@@ -59,9 +58,9 @@ struct Busy {
 
 impl Busy {
     async fn new(owner: PgPool, model: Endpoint, drain: Duration) -> Self {
-        let world = World::new(owner).await;
+        let world = World::with_chat(owner, Some(model)).await;
         world.index(world.acme, "docs", "guide/expire.md", &[EXPIRE]).await;
-        let state = AppState::new(world.api.clone(), embedder(), Some(model), TOKEN.into());
+        let state = world.state.clone();
         let inside = docbrain_api::router(state.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -29,8 +30,8 @@ use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::generations::GenerationSettings;
 use docbrain_core::store::members::{self, Role};
 use docbrain_core::store::roles::{self, Login};
-use docbrain_core::store::sessions::{self, NewSession, SessionKind};
 use docbrain_core::store::secrets::{RingSource, Secrets};
+use docbrain_core::store::sessions::{self, NewSession, SessionKind};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
 use secrecy::{ExposeSecret, SecretString};
@@ -143,7 +144,7 @@ impl World {
     pub(crate) async fn serve(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(docbrain_api::serve(listener, self.state.clone(), std::future::pending()));
+        tokio::spawn(docbrain_api::serve(listener, self.state.clone(), std::future::pending(), Duration::ZERO));
         format!("http://{address}")
     }
 

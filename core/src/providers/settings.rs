@@ -75,7 +75,11 @@ pub struct Price {
 impl Price {
     /// The same in millionths of a dollar.
     pub(super) fn micros(self) -> chat::Price {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked price is small and positive")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a checked price is small and positive"
+        )]
         let micros = |dollars: f64| (dollars * 1e6).round() as u64;
         chat::Price { prompt: micros(self.prompt), completion: micros(self.completion) }
     }

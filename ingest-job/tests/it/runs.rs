@@ -69,7 +69,7 @@ async fn a_quota_of_chunks_holds_and_what_it_leaves_out_says_so(owner: PgPool) {
     let row = world.finish(&tenant, run).await;
     assert_eq!(row.state, RunState::Succeeded);
     let mut tx = world.begin(tenant.id).await;
-    let counts = documents::count(&mut tx, &[tenant.source]).await.unwrap();
+    let counts = documents::count(&mut tx, Some(&[tenant.source])).await.unwrap();
     assert!((27..=30).contains(&counts.chunks), "{counts:?}");
     let failures = runs::failures(&mut tx, run, 50).await.unwrap();
     let over = failures.iter().filter(|failure| failure.reason.contains("quota of 30 chunks")).count();

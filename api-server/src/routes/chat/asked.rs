@@ -161,7 +161,13 @@ impl Asked {
             started,
             first_text: OnceLock::new(),
         };
-        let events = answer::answer(question, passages, Arc::new(profile(bot, comparable)), model.map(|priced| priced.model), embedder);
+        let events = answer::answer(
+            question,
+            passages,
+            Arc::new(profile(bot, comparable)),
+            model.map(|priced| priced.model),
+            embedder,
+        );
         Ok(Self { exchange: Arc::new(exchange), events })
     }
 

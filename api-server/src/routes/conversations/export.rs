@@ -20,7 +20,6 @@ use super::ConversationFilter;
 use crate::access::TenantAccess;
 use crate::export::{self, FileForm, Record};
 use crate::extract::{Path, SplitQuery};
-use crate::middleware::RequestId;
 use crate::problem::Problem;
 
 /// Conversations that are looked at together.
@@ -86,7 +85,6 @@ impl Record for ExportedMessage {
 pub(crate) async fn export_conversations(
     State(pool): State<Pool>,
     admin: TenantAccess,
-    request_id: RequestId,
     Path(id): Path<String>,
     SplitQuery(form, filter): SplitQuery<FileForm, ConversationFilter>,
     headers: HeaderMap,
@@ -97,7 +95,7 @@ pub(crate) async fn export_conversations(
     tx.commit().await?;
     let name = format!("{}-conversations", bot.name);
     let reader = Reader { pool, tenant: admin.tenant, chatbot: bot.id, filter, batch: HashMap::new(), last: None };
-    Ok(export::response(&name, format, request_id, reader.pages()))
+    Ok(export::response(&name, format, reader.pages()))
 }
 
 /// Reads what is asked for piece by piece. No transaction is open while the client takes a piece.

@@ -9,12 +9,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use docbrain_core::ids::TenantId;
 use docbrain_core::store::{Pool, TenantTx, documents};
+use docbrain_core::telemetry::Scope;
 use futures::{Stream, stream};
 
 use crate::access::TenantAccess;
 use crate::attachment;
 use crate::extract::Path;
-use crate::middleware::{RequestId, log_causes};
+use crate::middleware::log_causes;
 use crate::problem::Problem;
 
 /// Bytes that are held in memory at a time.
@@ -38,7 +39,6 @@ const SLICE_BYTES: u32 = 1024 * 1024;
 pub(crate) async fn get_original(
     State(pool): State<Pool>,
     admin: TenantAccess,
-    request_id: RequestId,
     request: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -53,8 +53,14 @@ pub(crate) async fn get_original(
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     let size = document.size_bytes;
-    let reader =
-        Reader { pool, tenant: admin.tenant, content_sha256: document.content_sha256, at: 0, size, request_id };
+    let reader = Reader {
+        pool,
+        tenant: admin.tenant,
+        content_sha256: document.content_sha256,
+        at: 0,
+        size,
+        scope: Scope::current(),
+    };
     let kind = [
         (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (CONTENT_LENGTH, HeaderValue::from(size)),
@@ -71,14 +77,13 @@ fn is_at_hand(headers: &HeaderMap, etag: &str) -> bool {
     })
 }
 
-/// Reads an original piece by piece. No transaction is open while the client takes a piece.
 struct Reader {
     pool: Pool,
     tenant: TenantId,
     content_sha256: Vec<u8>,
     at: u64,
     size: u64,
-    request_id: RequestId,
+    scope: Scope,
 }
 
 impl Reader {
@@ -88,7 +93,7 @@ impl Reader {
                 return Ok(None);
             }
             let slice = reader.slice().await.map_err(|problem| {
-                log_causes(&problem, &reader.request_id);
+                reader.scope.enter(|| log_causes(&problem));
                 io::Error::other("the original cannot be read")
             })?;
             reader.at += u64::from(SLICE_BYTES);

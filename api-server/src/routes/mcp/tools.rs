@@ -1,12 +1,11 @@
 //! The tools of a chatbot.
 
-use std::sync::Arc;
-
 use docbrain_core::answer::Question;
 use docbrain_core::ids::ConversationId;
 use docbrain_core::retrieve::Passage;
 use docbrain_core::store::chatbots::ChatbotRow;
 use docbrain_core::store::conversations::Channel;
+use docbrain_core::telemetry::Scope;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
@@ -18,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::access::TenantAccess;
-use crate::middleware::{RequestId, log_causes};
+use crate::middleware::log_causes;
 use crate::problem::{Problem, ProblemKind};
 use crate::routes::chat::asked::{self, Ask, Asked};
 use crate::routes::chat::wire::{ChatReply, CitationBody};
@@ -34,7 +33,7 @@ pub(super) struct Tools {
     pub(super) state: AppState,
     pub(super) access: TenantAccess,
     pub(super) bot: ChatbotRow,
-    pub(super) request_id: RequestId,
+    pub(super) scope: Scope,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -157,7 +156,7 @@ impl Tools {
         match result {
             Ok(found) => CallToolResult::structured(serde_json::to_value(found).expect("results are JSON")),
             Err(problem) => {
-                log_causes(&problem);
+                self.scope.enter(|| log_causes(&problem));
                 CallToolResult::error(vec![ContentBlock::text(problem.sentence())])
             }
         }

@@ -16,7 +16,6 @@ use super::Counted;
 use crate::access::TenantAccess;
 use crate::export::{self, FileForm, Format, Record};
 use crate::extract::SplitQuery;
-use crate::middleware::RequestId;
 use crate::paging::Page;
 use crate::problem::Problem;
 
@@ -81,7 +80,6 @@ impl Record for UsageBody {
 pub(crate) async fn list_usage(
     State(pool): State<Pool>,
     admin: TenantAccess,
-    request_id: RequestId,
     headers: HeaderMap,
     SplitQuery(page, SplitQuery(form, counted)): SplitQuery<Page, SplitQuery<FileForm, Counted>>,
 ) -> Result<Response, Problem> {
@@ -92,7 +90,7 @@ pub(crate) async fn list_usage(
     if format == Format::Csv {
         tx.commit().await?;
         let pages = Reader { pool, tenant: admin.tenant, period, chatbot, last: None }.pages();
-        return Ok(export::response(&format!("usage-{}-{}", period.from, period.to), format, request_id, pages));
+        return Ok(export::response(&format!("usage-{}-{}", period.from, period.to), format, pages));
     }
     let after: Option<BillingKey> = page.after()?;
     let mut rows = stats::billing(&mut tx, period, chatbot, after.as_ref(), page.rows()?).await?;
