@@ -3,13 +3,15 @@
 //! The same types describe a resource to Kubernetes (`kubectl apply`) and to one machine (`docbrain apply`), and the
 //! same rules judge it: [`manifest::read`] checks a manifest against the schema and the CEL rules of the generated CRDs.
 
+pub mod limits;
 pub mod manifest;
 pub mod resources;
 
+pub use limits::{Budget, ChatLimits, Quota};
 pub use resources::{
-    Budget, ChatLimits, Chatbot, ChatbotSpec, ChatbotStatus, Chunking, ChunkingStrategy, Condition, ConditionStatus,
-    DeletionPolicy, KnowledgeRef, KnowledgeSource, KnowledgeSourceSpec, KnowledgeSourceStatus, Model, Quota, Retrieval,
-    Source, Tenant, TenantSpec, TenantStatus, Upload,
+    Chatbot, ChatbotSpec, ChatbotStatus, Chunking, ChunkingStrategy, Condition, ConditionStatus, DeletionPolicy,
+    KnowledgeRef, KnowledgeSource, KnowledgeSourceSpec, KnowledgeSourceStatus, Model, Retrieval, Source, Tenant,
+    TenantSpec, TenantStatus, Upload,
 };
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
