@@ -2,7 +2,7 @@
 //!
 //! **Rates** are permits of a calendar minute. A process leases them in batches, a thirty-second of what remains and at
 //! least one, and uses them without a round trip; so the sum over all processes never exceeds a limit, and a process
-//! leaves at most a thirty-second of it unused. A request asks for all the batches it needs in one statement. A key that
+//! leaves at most a thirty-second of it unused; permits of a limit below 64 are leased one by one. A request asks for all the batches it needs in one statement. A key that
 //! has run dry is remembered until the minute ends: a flood of refused requests costs the database nothing. Of two
 //! processes whose clocks differ each counts its own minute.
 //!
@@ -20,7 +20,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use docbrain_crds::Budget;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
@@ -229,7 +229,7 @@ impl Limits {
             match judged {
                 Judged::Left => return Ok(()),
                 Judged::UsedUp(Allowance { of, .. }, unit, period) => {
-                    let retry_after = until(spending::end_of(period, now), now);
+                    let retry_after = spending::time_left(period, now);
                     return Err(LimitError::UsedUp { of, unit, period, retry_after });
                 }
                 Judged::Unknown(subjects) => {
@@ -299,8 +299,4 @@ fn places(wishes: &[Wish]) -> Vec<usize> {
     places.sort_unstable();
     places.dedup();
     places
-}
-
-fn until(end: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
-    (end - now).max(TimeDelta::zero()).to_std().unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
 use docbrain_crds::Budget;
@@ -162,14 +163,15 @@ fn reached(budget: &Budget, total: &Total) -> Option<(Unit, Period)> {
     .map(|(unit, period, _, _)| (unit, period))
 }
 
-/// When the period that `now` lies in ends.
-pub(super) fn end_of(period: Period, now: DateTime<Utc>) -> DateTime<Utc> {
+/// How long the period lasts that `now` lies in.
+pub(super) fn time_left(period: Period, now: DateTime<Utc>) -> Duration {
     let today = now.date_naive();
     let next = match period {
         Period::Day => today.checked_add_days(Days::new(1)),
         Period::Month => today.with_day(1).and_then(|first| first.checked_add_months(Months::new(1))),
     };
-    next.expect("the calendar goes on for long").and_time(NaiveTime::MIN).and_utc()
+    let end = next.expect("the calendar goes on for long").and_time(NaiveTime::MIN).and_utc();
+    (end - now).to_std().expect("the period has not ended")
 }
 
 #[cfg(test)]

@@ -73,6 +73,18 @@ async fn who_uses_one_process_alone_gets_what_it_may(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn permits_are_used_without_a_round_trip(owner: PgPool) {
+    let world = World::new(owner).await;
+    let acme = world.tenant("acme").await.id;
+    let limits = Limits::new(world.api.clone());
+    in_one_minute(10).await;
+    let rates = [Rate::new(LimitOf::Tenant, &acme, 32_000)];
+    assert_eq!(let_through(&limits, acme, &rates, 1).await, 1);
+    world.api.close().await;
+    assert_eq!(let_through(&limits, acme, &rates, 999).await, 999);
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_flood_of_refused_requests_costs_the_database_nothing(owner: PgPool) {
     let world = World::new(owner).await;
     let acme = world.tenant("acme").await.id;

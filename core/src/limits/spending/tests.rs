@@ -120,8 +120,8 @@ fn what_nobody_asks_for_is_forgotten() {
 
 #[test]
 fn periods_end_at_midnight() {
-    let date = |year, month, day| Utc.with_ymd_and_hms(year, month, day, 0, 0, 0).unwrap();
-    assert_eq!(end_of(Period::Day, at(30, 23)), date(2026, 12, 1));
-    assert_eq!(end_of(Period::Month, at(30, 23)), date(2026, 12, 1));
-    assert_eq!(end_of(Period::Month, Utc.with_ymd_and_hms(2026, 12, 31, 5, 0, 0).unwrap()), date(2027, 1, 1));
+    assert_eq!(time_left(Period::Day, at(30, 23)), Duration::from_hours(1));
+    assert_eq!(time_left(Period::Month, at(29, 23)), Duration::from_hours(25));
+    let new_years_eve = Utc.with_ymd_and_hms(2026, 12, 31, 5, 0, 0).unwrap();
+    assert_eq!(time_left(Period::Month, new_years_eve), Duration::from_hours(19));
 }
