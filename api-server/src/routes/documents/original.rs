@@ -32,7 +32,7 @@ const SLICE_BYTES: u32 = 1024 * 1024;
     ),
     extensions(("x-problems" = json!(["document_not_found"]))),
     responses(
-        (status = 200, description = "The file", content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 200, description = "The file", content_type = "application/octet-stream", body = String),
         (status = 304, description = "The copy at hand is the file")
     )
 )]
