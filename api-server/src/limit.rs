@@ -7,6 +7,7 @@ use docbrain_core::ids::TenantId;
 use docbrain_core::limits::{Allowance, Amount, LimitError, LimitOf, Limits, Period, Rate};
 use docbrain_core::store::chatbots::ChatbotRow;
 use docbrain_core::store::{Pool, quotas};
+use docbrain_core::telemetry::metrics;
 use uuid::Uuid;
 
 use crate::client_ip::ClientIp;
@@ -83,8 +84,11 @@ fn allowances(tenant: TenantId, bot: &ChatbotRow) -> Vec<Allowance> {
     of_chatbot.into_iter().chain(of_tenant).collect()
 }
 
-/// A refusal in words that a visitor may be shown.
+/// A refusal in words that a visitor may be shown; it is counted.
 fn refusal(error: LimitError) -> Problem {
+    if let LimitError::TooMany { of, .. } | LimitError::UsedUp { of, .. } = &error {
+        metrics().limited_total.with_label_values(&[word(*of)]).inc();
+    }
     match error {
         LimitError::TooMany { of, limit, retry_after } => {
             let detail: Cow<'static, str> = match of {
@@ -108,6 +112,17 @@ fn refusal(error: LimitError) -> Problem {
             Problem::new(ProblemKind::BudgetExhausted, detail).retry_after(retry_after)
         }
         LimitError::Store(error) => error.into(),
+    }
+}
+
+/// What is limited, as metrics name it.
+fn word(of: LimitOf) -> &'static str {
+    match of {
+        LimitOf::Visitor => "visitor",
+        LimitOf::Address => "address",
+        LimitOf::Chatbot => "chatbot",
+        LimitOf::Tenant => "tenant",
+        LimitOf::Uploads => "uploads",
     }
 }
 

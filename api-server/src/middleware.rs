@@ -102,7 +102,7 @@ async fn observe(State(draining): State<Draining>, mut request: Request, next: N
         response
     };
     let response = scope.clone().run(answered).await;
-    sse::attend(response, scope, draining, request_id)
+    sse::attend(response, shape, scope, draining, request_id)
 }
 
 /// Notes in the log which tenant the request is for.

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::draining::Draining;
 use crate::middleware::RequestId;
-use crate::problem::Problem;
+use crate::problem::{Problem, Shape};
 
 /// An event as the OpenAPI document describes it.
 #[derive(ToSchema)]
@@ -46,32 +47,45 @@ pub(crate) fn response(events: impl Stream<Item = Event> + Send + 'static) -> Re
     ([(CACHE_CONTROL, "no-store"), (UNBUFFERED, "no")], events).into_response()
 }
 
-/// Sees an event stream through, which goes on after its handler: within the request's scope, counted, and with a last
-/// `error` event when the server can wait for it no longer. Other responses stay as they are.
-pub(crate) fn attend(response: Response, scope: Scope, draining: Draining, request_id: RequestId) -> Response {
-    let is_stream = |value: &axum::http::HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
-    if !response.headers().get(CONTENT_TYPE).is_some_and(is_stream) {
+/// Sees a streamed body through, which goes on after its handler: within the request's scope, and, where it is a stream
+/// of events, counted, and with a last `error` event when the server can wait for it no longer.
+pub(crate) fn attend(
+    response: Response,
+    shape: Shape,
+    scope: Scope,
+    draining: Draining,
+    request_id: RequestId,
+) -> Response {
+    if response.body().size_hint().exact().is_some() {
         return response;
     }
-    let counted = Counted::in_gauge(&metrics().streams_open);
+    let tells_events = |kind: &HeaderValue| kind.as_bytes().starts_with(b"text/event-stream");
+    let tells_events = response.headers().get(CONTENT_TYPE).is_some_and(tells_events);
     response.map(|body| {
-        let mut events = body.into_data_stream();
-        let events = stream::poll_fn(move |context| scope.enter(|| events.poll_next_unpin(context)));
-        Body::from_stream(stream::unfold(Some((events, counted)), move |state| {
+        let mut pieces = body.into_data_stream();
+        let pieces = stream::poll_fn(move |context| scope.enter(|| pieces.poll_next_unpin(context)));
+        if !tells_events {
+            return Body::from_stream(pieces);
+        }
+        let counted = Counted::in_gauge(&metrics().streams_open);
+        Body::from_stream(stream::unfold(Some((pieces, counted)), move |state| {
             let (draining, request_id) = (draining.clone(), request_id.clone());
             async move {
-                let (mut events, counted) = state?;
+                let (mut pieces, counted) = state?;
                 tokio::select! {
                     biased;
-                    piece = events.next() => Some((piece?, Some((events, counted)))),
-                    () = draining.over() => Some((Ok(broken_off(&request_id)), None)),
+                    piece = pieces.next() => Some((piece?, Some((pieces, counted)))),
+                    () = draining.over() => Some((Ok(broken_off(shape, &request_id)), None)),
                 }
             }
         }))
     })
 }
 
-fn broken_off(request_id: &RequestId) -> Bytes {
-    let problem = serde_json::to_string(&Problem::stopping().body(request_id)).expect("a problem is JSON");
-    format!("event: error\ndata: {problem}\n\n").into()
+fn broken_off(shape: Shape, request_id: &RequestId) -> Bytes {
+    let name: &[u8] = match shape {
+        Shape::Problem => b"event: error\n",
+        Shape::OpenAi => b"",
+    };
+    [name, b"data: ", &shape.body(&Problem::stopping(), request_id), b"\n\n"].concat().into()
 }
