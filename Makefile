@@ -12,6 +12,7 @@ export SQLX_OFFLINE := true
 unexport DATABASE_URL
 
 MODEL_DIR := $(DOCBRAIN_HOME)/tools/model/all-MiniLM-L6-v2
+CLIENTS := $(DOCBRAIN_HOME)/tools/clients
 REAL_DOCUMENTS := $(DOCBRAIN_HOME)/tools/real-documents
 DOCBRAIN := target/debug/docbrain
 
@@ -27,6 +28,10 @@ prerequisites:
 tools: prerequisites ## Prepare PostgreSQL and the embedding model
 	@python3 tools/prepare.py "$(DOCBRAIN_HOME)"
 
+.PHONY: clients
+clients: prerequisites ## Prepare other people's clients, which tests run
+	@tools/clients.sh "$(CLIENTS)"
+
 .PHONY: up
 up: tools ## Start DocBrain on this machine, until Ctrl-C
 	@echo "building DocBrain (the first time takes some minutes) …"
@@ -38,10 +43,15 @@ build: prerequisites
 	cargo build --workspace --all-targets
 
 .PHONY: test
-test: tools build ## Run all tests
+test: tools clients build ## Run all tests
 	@tools/real-documents.sh "$(REAL_DOCUMENTS)"
-	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" \
+	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" DOCBRAIN_CLIENTS="$(CLIENTS)/bin" \
 	  $(DOCBRAIN) postgres --ephemeral -- tools/test.sh cargo test --workspace --no-fail-fast
+
+.PHONY: fuzz
+fuzz: tools clients build ## Send the API what its document allows and does not, for long; SEED=<number> repeats
+	DOCBRAIN_CLIENTS="$(CLIENTS)/bin" DOCBRAIN_FUZZ="--max-examples 300 --seed $(or $(SEED),$$RANDOM)" \
+	  $(DOCBRAIN) postgres --ephemeral -- cargo test --workspace --test it fuzz:: -- --nocapture
 
 .PHONY: check
 check: prerequisites ## Check format, lints, documentation, licences and generated files
@@ -72,8 +82,8 @@ alerts: ## Check and test deploy/monitoring with promtool
 	@tools/promtool.sh
 
 .PHONY: coverage
-coverage: tools build ## Measure line coverage; fails below the bars
-	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" \
+coverage: tools clients build ## Measure line coverage; fails below the bars
+	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" DOCBRAIN_CLIENTS="$(CLIENTS)/bin" \
 	  $(DOCBRAIN) postgres --ephemeral -- tools/coverage.sh
 
 .PHONY: bench

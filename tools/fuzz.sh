@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sends a running API what its OpenAPI document allows, and what it does not:
 #   tools/fuzz.sh URL [option of schemathesis …]
-# DOCBRAIN_KNOWN: names and ids that are there, separated by spaces.
+# DOCBRAIN_CLIENTS: the folder of schemathesis. DOCBRAIN_KNOWN: names and ids that are there, separated by spaces.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-url=$1
+url=${1:?usage: tools/fuzz.sh URL [option of schemathesis …]}
 shift
 # Whatever schemathesis writes down stays out of the repository.
 work=$(mktemp -d)

@@ -23,7 +23,9 @@ spec: {displayName: Demo, knowledgeSources: [{name: docs}]}
 ";
 
 async fn fuzz(owner: PgPool, caller: &[&str]) {
-    if program("schemathesis").is_none() {
+    let Some(schemathesis) = program("schemathesis") else { return };
+    if !schemathesis.exists() {
+        println!("SKIPPED: the API was not fuzzed, for schemathesis is not there; it needs Python 3.11");
         return;
     }
     let world = World::new(owner).await;
