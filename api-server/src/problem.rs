@@ -299,7 +299,7 @@ impl From<store::Error> for Problem {
                 );
             }
             store::Error::Nul { .. } => {
-                return Self::new(ProblemKind::InvalidField, "no text of a request may hold NUL").because(error);
+                return Self::new(ProblemKind::InvalidField, "no text of a request may hold NUL");
             }
             _ => return Self::internal(error),
         };

@@ -54,7 +54,7 @@ pub(crate) async fn create_completion(
 ) -> Result<Response, Problem> {
     let (text, history) = request.question()?;
     let bot = asked::open(&Pool::from_ref(&state), &access, &request.model).await?;
-    let question = Question { text: asked::question("messages", &text)?.to_owned(), history };
+    let question = Question { text: asked::question("content", &text)?.to_owned(), history };
     let conversation = ConversationId::new();
     let asked = Asked::begin(&state, Ask { access, bot, question, conversation, channel: Channel::OpenAi }).await?;
     let header = Header::new(conversation, Utc::now(), request.model.clone());

@@ -199,7 +199,7 @@ async fn questions_are_checked(owner: PgPool) {
 }
 
 /// A model server that writes `pieces`.
-async fn model(pieces: &[&str]) -> MockServer {
+pub(crate) async fn model(pieces: &[&str]) -> MockServer {
     let server = MockServer::start().await;
     let text = |piece: &&str| json!({"choices": [{"index": 0, "delta": {"content": piece}}]});
     let mut chunks: Vec<Value> = pieces.iter().map(text).collect();
@@ -216,6 +216,6 @@ async fn model(pieces: &[&str]) -> MockServer {
     server
 }
 
-fn endpoint(server: &MockServer) -> Endpoint {
+pub(crate) fn endpoint(server: &MockServer) -> Endpoint {
     Endpoint::new(format!("{}/v1", server.uri()), "stub", Some("key-of-the-model".into()))
 }

@@ -26,6 +26,21 @@ async fn what_axum_refuses_itself_is_a_problem_too(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn nul_is_refused_wherever_it_stands(owner: PgPool) {
+    let world = World::new(owner).await;
+    let ask = |chatbot: &str, message: &str| json!({"chatbot": chatbot, "message": message});
+    world.post("/conversation/chat", &ask("help\0er", "why?")).await.problem(422, "invalid_field");
+    world.post("/conversation/chat", &ask("helper", "wh\0y?")).await.problem(422, "invalid_field");
+    world.get("/chatbots/help%00er/documents").await.problem(404, "route_not_found");
+    world.get("/chatbots/%ff/documents").await.problem(404, "route_not_found");
+    world.get("/chatbots/helper/documents?after=%00").await.problem(422, "invalid_field");
+    world
+        .send(Request::get("/chatbots").admin("ac%00me").body(Body::empty()).unwrap())
+        .await
+        .problem(404, "tenant_not_found");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_poisoned_database_is_a_500_that_says_nothing_of_it(owner: PgPool) {
     let world = World::new(owner).await;
     sqlx::query("alter table chatbots rename to poisoned").execute(&world.owner).await.unwrap();
