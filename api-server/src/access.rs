@@ -124,6 +124,11 @@ impl TenantAccess {
         Self { tenant, actor: Some(actor), visitor: None, client: ClientIp::LOCAL }
     }
 
+    /// The visitor whose conversations alone it may reach; `None`: it may reach all of the tenant's.
+    pub(crate) fn visitor_id(&self) -> Option<&str> {
+        self.visitor.as_ref().map(|visitor| visitor.id.as_str())
+    }
+
     /// Whose questions are counted together.
     pub(crate) fn asker(&self) -> Asker<'_> {
         match (&self.visitor, self.actor.as_ref().map(|actor| actor.kind)) {

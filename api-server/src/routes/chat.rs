@@ -105,9 +105,8 @@ async fn begin(
 
 /// What was said before in a conversation with this chatbot.
 async fn history(pool: &Pool, access: &TenantAccess, bot: ChatbotId, id: ConversationId) -> Result<Vec<Turn>, Problem> {
-    let visitor = access.visitor.as_ref().map(|visitor| visitor.id.as_str());
     let mut tx = TenantTx::begin(pool, access.tenant).await?;
-    let messages = conversations::history(&mut tx, bot, id, visitor, HISTORY).await?;
+    let messages = conversations::history(&mut tx, bot, id, access.visitor_id(), HISTORY).await?;
     tx.commit().await?;
     let turn = |message: Said| Turn {
         role: if message.from_visitor { Role::Visitor } else { Role::Assistant },

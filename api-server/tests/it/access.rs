@@ -279,11 +279,6 @@ impl Victim {
             "get_run" | "follow_run" | "list_run_documents" | "cancel_run" => {
                 (bare(request, at(&self.run)), Some("run_not_found"))
             }
-            "get_conversation" | "delete_conversation" => {
-                (bare(request, at(&self.conversation)), Some("conversation_not_found"))
-            }
-            "put_feedback" => (json(request, at(&self.message), json!({"rating": "down"})), Some("message_not_found")),
-            "delete_feedback" => (bare(request, at(&self.message)), Some("message_not_found")),
             "update_member" => (json(request, at(&self.member), json!({"role": "viewer"})), Some("member_not_found")),
             "delete_member" => (bare(request, at(&self.member)), Some("member_not_found")),
             "delete_invitation" => (bare(request, at(&self.invitation)), Some("invitation_not_found")),

@@ -1,11 +1,13 @@
 //! Reading, finding, deleting and rating what was said.
 
+use axum::http::Request;
+use axum::http::request::Builder;
 use docbrain_core::store::conversations::{Channel, Visitor};
 use docbrain_core::store::messages::{self, Rating};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::World;
+use crate::harness::{ORIGIN, Reply, Requests, World};
 
 const LIST: &str = "/chatbots/helper/conversations";
 
@@ -196,4 +198,41 @@ async fn a_visitor_reaches_its_own_conversations_only(owner: PgPool) {
             docbrain_core::store::conversations::history(&mut tx, chatbot.unwrap(), conversation, visitor, 10).await;
         assert_eq!(history.map_or(0, |said| said.len()), if reached { 2 } else { 0 });
     }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_visitor_of_the_widget_rates_what_it_was_answered(owner: PgPool) {
+    let world = World::new(owner).await;
+    let helper = world.chatbot("helper").await;
+    let (own, other) = (world.visitor(&helper).await, world.visitor(&helper).await);
+    let as_visitor = async |visitor: &str, request: Builder, body: &Value| -> Reply {
+        world.send(request.bearer(visitor).header("origin", ORIGIN).json(body)).await
+    };
+    let question = json!({"chatbot": "helper", "message": "Which command sets a timeout on a key?"});
+    let reply = as_visitor(&own, Request::post("/conversation/chat"), &question).await.json(200);
+    let row = world.get(&format!("{LIST}?channel=widget")).await.json(200)["conversations"][0].clone();
+    assert_eq!(row["id"], reply["conversation_id"]);
+    assert!(row["visitor"].is_string(), "{row}");
+
+    let feedback = format!("/messages/{}/feedback", reply["message_id"].as_str().unwrap());
+    let down = json!({"rating": "down"});
+    as_visitor(&other, Request::put(&feedback), &down).await.problem(404, "message_not_found");
+    as_visitor(&other, Request::delete(&feedback), &Value::Null).await.problem(404, "message_not_found");
+    as_visitor(&own, Request::put(&feedback), &down).await.body_is_empty(204);
+    assert_eq!(world.get(LIST).await.json(200)["conversations"][0]["down"], 1);
+    as_visitor(&own, Request::delete(&feedback), &Value::Null).await.body_is_empty(204);
+
+    let follow_up = json!({"chatbot": "helper", "message": "And then?", "conversation_id": reply["conversation_id"]});
+    let chat = || Request::post("/conversation/chat");
+    as_visitor(&other, chat(), &follow_up).await.problem(404, "conversation_not_found");
+    as_visitor(&own, chat(), &follow_up).await.json(200);
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn who_deleted_a_conversation_is_noted(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (id, _) = world.exchange("q", |_| {}).await;
+    world.delete(&format!("/conversations/{id}")).await.body_is_empty(204);
+    let change = world.get("/audit").await.json(200)["changes"][0].clone();
+    assert_eq!((&change["action"], &change["target"]), (&json!("conversation.delete"), &json!(id)));
 }

@@ -1,10 +1,12 @@
 //! The tenant boundary, by raw SQL as each role.
 
-use docbrain_core::ids::ConversationId;
-use docbrain_core::ids::TenantId;
+use chrono::Utc;
+use docbrain_core::ids::{AccountId, ConversationId, SessionId, TenantId};
+use docbrain_core::store::accounts::{self, NewAccount};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::NewDocument;
-use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations, provider_settings};
+use docbrain_core::store::members::{self, Role};
+use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations, provider_settings, stats};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use crate::harness::{DIMENSIONS, Tenant, World};
@@ -41,6 +43,17 @@ async fn seen(pool: &Pool, tenant: Option<TenantId>, tables: &[String]) -> Vec<(
     seen
 }
 
+/// A row of each table that nothing above has written to.
+const ROWS: [&str; 6] = [
+    "insert into invitations values ($1, $1, 'new@example.com', 'viewer', sha256($1::text::bytea), now(), now())",
+    "insert into api_tokens values ($1, $1, 'build', sha256($1::text::bytea), 'abcd', '{read}', 'admin', now())",
+    "insert into audit_log (tenant_id, id, actor_kind, actor, action, target, request_id)
+     values ($1, $1, 'installation', 'admin', 'test', 'test', 'r')",
+    "insert into idempotency_keys (tenant_id, key, request_sha256) values ($1, 'k', sha256('r'))",
+    "insert into permits values ($1, 1, '\\x00112233445566778899aabbccddeeff', 1, 1)",
+    "insert into spending values ($1, $1, current_date, 1, 1)",
+];
+
 /// Two tenants with a row in every table.
 async fn two_tenants(world: &World) -> (Tenant, Tenant) {
     let (acme, rival) = (world.tenant("acme").await, world.tenant("rival").await);
@@ -73,8 +86,22 @@ async fn two_tenants(world: &World) -> (Tenant, Tenant) {
             .execute(&mut *tx)
             .await
             .unwrap();
+        let account = NewAccount {
+            id: AccountId::new(),
+            email: &format!("admin@{}.example", tenant.id),
+            name: "",
+            password_hash: None,
+            oidc: None,
+        };
+        accounts::insert(&mut tx, &account).await.unwrap();
+        members::put(&mut tx, account.id, Role::Admin).await.unwrap();
+        for insert in ROWS {
+            sqlx::query(insert).bind(tenant.id.0).execute(&mut *tx).await.unwrap();
+        }
         secrets(1).put(&mut tx, "a", &"secret".into()).await.unwrap();
         provider_settings::get_for_update(&mut tx).await.unwrap();
+        sqlx::query("update usage set created_at = created_at - interval '2 days'").execute(&mut *tx).await.unwrap();
+        stats::close_days(&mut tx, Utc::now().date_naive()).await.unwrap();
         generations::refresh_statistics(&mut tx, tenant.generation.id).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -204,6 +231,14 @@ async fn functions_with_wider_rights_cannot_be_called_into_another_tenant(owner:
         let mut tx = world.begin(own.id).await;
         assert!(generations::give_own_table(&mut tx, other.generation.id, DIMENSIONS).await.is_err());
     }
+    // Counts of another tenant are counts of nothing.
+    let period = stats::Period { from: Utc::now().date_naive() - chrono::Days::new(7), to: Utc::now().date_naive() };
+    let mut tx = world.begin(acme.id).await;
+    assert_eq!(stats::usage(&mut tx, period, None).await.unwrap()[0].counts.chats, 1);
+    let counted = "select count(*) from usage_by_day($1, $2, $3, null)";
+    let counted = sqlx::query_scalar(counted).bind(rival.id.0).bind(period.from).bind(period.to);
+    let counted: i64 = counted.fetch_one(&mut *tx).await.unwrap();
+    assert_eq!(counted, 0);
     // What a statement was bound to is gone with it.
     let mut nobody = world.api.acquire().await.unwrap();
     chatbots::find(&mut *nobody, acme.id, &ChatbotRef::Name("manual".into())).await.unwrap();
@@ -234,4 +269,24 @@ async fn the_same_name_and_content_in_two_tenants_stay_two(owner: PgPool) {
     assert_eq!(kept.len(), 1);
     let work = documents::work(&mut tx, rival.source, rival.generation.id).await.unwrap();
     assert_eq!(documents::original(&mut tx, &work[0].content_sha256).await.unwrap(), b"same");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn an_account_is_known_to_itself_and_its_tenants(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, _) = two_tenants(&world).await;
+    let known = async |setting: &str| -> i64 {
+        let mut tx = world.api.begin_with(AssertSqlSafe(format!("begin; {setting}"))).await.unwrap();
+        sqlx::query_scalar("select count(*) from accounts").fetch_one(&mut *tx).await.unwrap()
+    };
+    assert_eq!(known("select 1").await, 0, "nobody knows anybody");
+    assert_eq!(known(&format!("set local docbrain.tenant = '{}'", acme.id)).await, 1, "a tenant knows its members");
+    let email = format!("admin@{}.example", acme.id);
+    let account = accounts::by_email(&world.api, &email).await.unwrap().unwrap().id;
+    assert_eq!(known(&format!("set local docbrain.account = '{account}'")).await, 1);
+    assert_eq!(known(&format!("set local docbrain.account = '{}'", AccountId::new())).await, 0);
+    let standing = accounts::standing(&world.api, account, SessionId::new()).await.unwrap();
+    assert_eq!(standing, None, "without a session an account stands for nothing");
+    let superuser = sqlx::query("update accounts set superuser = true").execute(&world.api).await.unwrap_err();
+    assert!(superuser.to_string().contains("permission denied"), "{superuser}");
 }

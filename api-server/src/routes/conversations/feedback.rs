@@ -94,9 +94,8 @@ async fn rate(
         )
     };
     let id: MessageId = id.parse().map_err(unknown)?;
-    let visitor = access.visitor.as_ref().map(|visitor| visitor.id.as_str());
     let mut tx = TenantTx::begin(pool, access.tenant).await?;
-    messages::rate(&mut tx, id, visitor, rating, comment).await?;
+    messages::rate(&mut tx, id, access.visitor_id(), rating, comment).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
