@@ -7,6 +7,9 @@ use axum::http::request::Parts;
 
 use crate::problem::{Problem, ProblemKind};
 
+/// The revision of what was just made.
+pub(crate) const FIRST_REVISION: i64 = 1;
+
 /// The entity tag of a revision, as a header.
 pub(crate) fn etag(revision: i64) -> (HeaderName, HeaderValue) {
     (ETAG, format!("\"{revision}\"").parse().expect("a number is header text"))

@@ -2,7 +2,6 @@
 //!
 //! A handler takes its body as [`Create`], answers through [`Once::answer`], and lists [`IdempotencyKey`] among its
 //! `params`, by which the table of routes documents the rest.
-#![cfg_attr(not(test), expect(dead_code, reason = "no route creates with JSON so far"))]
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};

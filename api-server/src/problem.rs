@@ -68,6 +68,7 @@ problem_kinds! {
     Forbidden = "forbidden", FORBIDDEN, "The caller may not do that";
     CsrfFailed = "csrf_failed", FORBIDDEN, "The change may have been caused by another site";
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "Pages of this origin may not embed the chatbot";
+    IdentityRefused = "identity_refused", FORBIDDEN, "The visitor's identity is not believed";
     RegistrationClosed = "registration_closed", FORBIDDEN, "Nobody can register here on their own";
     OidcRefused = "oidc_refused", FORBIDDEN, "The identity provider has signed nobody in";
     OidcNotConfigured = "oidc_not_configured", NOT_FOUND, "This installation has no identity provider";

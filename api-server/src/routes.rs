@@ -84,6 +84,8 @@ pub(crate) fn table() -> Table {
         .route(Admin,     routes!(audit::list_changes))                 // GET    /audit
         .route(Superuser, routes!(superuser::list_tenants))             // GET    /admin/tenants
         .route(Superuser, routes!(superuser::update_tenant))            // PATCH  /admin/tenants/{name}
+        .route(Admin,     routes!(widget::identity::create_identity_key))         // POST   /chatbots/{id}/identity-key
+        .route(Admin,     routes!(widget::identity::delete_identity_key))         // DELETE /chatbots/{id}/identity-key
         .route(Public,    routes!(widget::create_session))              // POST   /widget/session
         .route_within(ANSWER, Visitor, routes!(chat::create_reply))     // POST   /conversation/chat
         .route(Visitor,   routes!(conversations::feedback::put_feedback))         // PUT    /messages/{id}/feedback

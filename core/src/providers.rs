@@ -205,6 +205,11 @@ impl Providers {
         Ok(true)
     }
 
+    /// What tenants keep secret.
+    pub fn secrets(&self) -> &Secrets {
+        &self.0.secrets
+    }
+
     /// Looks at a tenant's settings again at the next question.
     pub async fn forget(&self, tenant: TenantId) {
         self.0.current.invalidate(&tenant).await;

@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use crate::access::TenantAccess;
 use crate::control_plane::{Author, ControlPlane, Named};
-use crate::etag::{IfMatch, etag};
+use crate::etag::{FIRST_REVISION, IfMatch, etag};
 use crate::extract::{self, Path, Query};
+use crate::idempotency::{Create, IdempotencyKey};
 use crate::problem::Problem;
 
 /// The chatbots of a tenant.
@@ -91,7 +92,7 @@ pub(crate) struct ChatbotRequest {
 
 /// Make a chatbot
 #[utoipa::path(
-    post, path = "/chatbots", tag = "chatbots", request_body = ChatbotRequest,
+    post, path = "/chatbots", tag = "chatbots", params(IdempotencyKey), request_body = ChatbotRequest,
     extensions(("x-problems" = json!(["bad_request", "chatbot_exists", "body_too_large", "unsupported_media_type", "invalid_field"]))),
     responses((status = 201, description = "The chatbot", body = ChatbotBody, headers(("ETag" = String, description = "Revision of the spec"))))
 )]
@@ -99,12 +100,15 @@ pub(crate) async fn create_chatbot(
     State(pool): State<Pool>,
     State(plane): State<Arc<dyn ControlPlane>>,
     access: TenantAccess,
-    extract::Json(request): extract::Json<ChatbotRequest>,
+    Create { body: request, once }: Create<ChatbotRequest>,
 ) -> Result<Response, Problem> {
-    let author = Author { tenant: access.tenant, actor: access.actor()? };
-    plane.create(&author, &Named { kind: Kind::Chatbot, name: &request.name }, &request.spec).await?;
-    let chatbot = described(&pool, &access, &request.name).await?;
-    Ok((StatusCode::CREATED, [etag(chatbot.revision)], Json(ChatbotBody::from(chatbot))).into_response())
+    let created = once.answer(pool.clone(), access.tenant, async move {
+        let author = Author { tenant: access.tenant, actor: access.actor()? };
+        plane.create(&author, &Named { kind: Kind::Chatbot, name: &request.name }, &request.spec).await?;
+        let chatbot = described(&pool, &access, &request.name).await?;
+        Ok((StatusCode::CREATED, ChatbotBody::from(chatbot)))
+    });
+    Ok(([etag(FIRST_REVISION)], created.await?).into_response())
 }
 
 /// A change of a spec.

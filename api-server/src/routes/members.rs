@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use docbrain_core::ids::{AccountId, InvitationId};
 use docbrain_core::store::members::{self, InvitationRow, MemberRow};
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use crate::access::{TenantAccess, secret};
 use crate::extract::{self, Path};
+use crate::idempotency::{Create, IdempotencyKey};
 use crate::problem::{Problem, ProblemKind};
 
 /// How long an invitation can be answered.
@@ -182,15 +184,23 @@ pub(crate) struct NewInvitation {
 /// Nothing is sent: pass the secret on to the person, who registers with it (`POST /auth/register`) or, with an account,
 /// accepts it (`POST /auth/accept`).
 #[utoipa::path(
-    post, path = "/invitations", tag = "accounts", request_body = InvitationRequest,
+    post, path = "/invitations", tag = "accounts", params(IdempotencyKey), request_body = InvitationRequest,
     extensions(("x-problems" = json!(["bad_request", "body_too_large", "unsupported_media_type", "invalid_field"]))),
     responses((status = 201, description = "The invitation, with its secret", body = NewInvitation))
 )]
 pub(crate) async fn create_invitation(
     State(pool): State<Pool>,
     access: TenantAccess,
-    extract::Json(request): extract::Json<InvitationRequest>,
-) -> Result<(StatusCode, Json<NewInvitation>), Problem> {
+    Create { body, once }: Create<InvitationRequest>,
+) -> Result<Response, Problem> {
+    once.answer_with_secret(pool.clone(), access.tenant, async move { invite(&pool, &access, &body).await }).await
+}
+
+async fn invite(
+    pool: &Pool,
+    access: &TenantAccess,
+    request: &InvitationRequest,
+) -> Result<(StatusCode, NewInvitation), Problem> {
     let email = request.email.trim();
     if !EmailAddress::is_valid(email) || email.len() > 254 || email.contains('\0') {
         return Err(Problem::new(ProblemKind::InvalidField, "`email` must be an address such as ada@example.com"));
@@ -198,13 +208,13 @@ pub(crate) async fn create_invitation(
     let secret = secret::generate(secret::INVITATION);
     let expires_at = Utc::now() + INVITATION_LASTS;
     let role = members::Role::from(request.role);
-    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    let mut tx = TenantTx::begin(pool, access.tenant).await?;
     let digest = secret::digest(secret.expose_secret());
     let id = members::invite(&mut tx, email, role, &digest, expires_at).await?;
     audit::record(&mut tx, access.actor()?, "member.invite", email, &json!({ "role": role.word() })).await?;
     tx.commit().await?;
     let body = NewInvitation { id: id.0, invitation: secret.expose_secret().to_owned(), expires_at };
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok((StatusCode::CREATED, body))
 }
 
 /// Take an invitation back

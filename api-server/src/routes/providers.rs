@@ -3,8 +3,10 @@
 use axum::Json as Body;
 use axum::extract::State;
 use axum::http::StatusCode;
-use docbrain_core::providers::{self, Providers, Purpose};
+use docbrain_core::providers::{self, KeyChange, Providers, Purpose};
+use docbrain_core::store::audit::{self, Actor};
 use docbrain_core::store::{Pool, TenantTx, provider_settings, secrets};
+use serde_json::json;
 
 use crate::access::TenantAccess;
 use crate::extract::{Json, Path};
@@ -12,7 +14,8 @@ use crate::problem::{Problem, ProblemKind};
 
 mod wire;
 
-use wire::{ProbeBody, ProviderList, PutProvider, TestProvider};
+use wire::{ProbeBody, TestProvider};
+pub(super) use wire::{ProviderList, PutProvider};
 
 /// The tenant's model providers
 ///
@@ -39,17 +42,36 @@ pub(crate) async fn list_providers(
 pub(crate) async fn put_provider(
     State(pool): State<Pool>,
     State(providers): State<Providers>,
-    TenantAccess { tenant, .. }: TenantAccess,
+    access: TenantAccess,
     Path(purpose): Path<Purpose>,
     Json(body): Json<PutProvider>,
 ) -> Result<Body<ProviderList>, Problem> {
-    let (wanted, key) = body.into_parts();
-    let mut tx = TenantTx::begin(&pool, tenant).await?;
-    providers.put(&mut tx, purpose, wanted, key).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    put(&mut tx, &providers, access.actor()?, purpose, body).await?;
     let listed = list(&mut tx).await?;
     tx.commit().await?;
-    providers.forget(tenant).await;
+    providers.forget(access.tenant).await;
     Ok(Body(listed))
+}
+
+/// Sets a provider, and notes who did.
+pub(super) async fn put(
+    tx: &mut TenantTx,
+    providers: &Providers,
+    actor: &Actor,
+    purpose: Purpose,
+    body: PutProvider,
+) -> Result<(), Problem> {
+    let (wanted, key) = body.into_parts();
+    let key_word = match key {
+        KeyChange::Keep => "kept",
+        KeyChange::Remove => "removed",
+        KeyChange::Set(_) => "set",
+    };
+    let detail = json!({ "kind": wanted.kind, "base_url": wanted.base_url, "model": wanted.model, "key": key_word });
+    providers.put(tx, purpose, wanted, key).await?;
+    audit::record(tx, actor, "provider.update", purpose.name(), &detail).await?;
+    Ok(())
 }
 
 /// Go back to the installation's provider
@@ -64,15 +86,16 @@ pub(crate) async fn put_provider(
 pub(crate) async fn delete_provider(
     State(pool): State<Pool>,
     State(providers): State<Providers>,
-    TenantAccess { tenant, .. }: TenantAccess,
+    access: TenantAccess,
     Path(purpose): Path<Purpose>,
 ) -> Result<StatusCode, Problem> {
-    let mut tx = TenantTx::begin(&pool, tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     if !providers.remove(&mut tx, purpose).await? {
         return Err(no_provider(purpose));
     }
+    audit::record(&mut tx, access.actor()?, "provider.delete", purpose.name(), &json!({})).await?;
     tx.commit().await?;
-    providers.forget(tenant).await;
+    providers.forget(access.tenant).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -106,7 +129,8 @@ pub(crate) async fn test_provider(
     Ok(Body(ProbeBody::new(probe, endpoint.model)))
 }
 
-async fn list(tx: &mut TenantTx) -> Result<ProviderList, Problem> {
+/// The tenant's providers, their keys masked.
+pub(super) async fn list(tx: &mut TenantTx) -> Result<ProviderList, Problem> {
     let settings = provider_settings::get(tx).await?;
     Ok(ProviderList::new(settings, &secrets::list(tx).await?))
 }

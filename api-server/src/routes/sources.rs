@@ -21,8 +21,9 @@ use super::chatbots::SpecPatch;
 use super::documents::CountsBody;
 use crate::access::TenantAccess;
 use crate::control_plane::{Author, ControlPlane, Named};
-use crate::etag::{IfMatch, etag};
+use crate::etag::{FIRST_REVISION, IfMatch, etag};
 use crate::extract::{self, Path};
+use crate::idempotency::{Create, IdempotencyKey};
 use crate::problem::{Problem, ProblemKind};
 
 /// Knowledge sources.
@@ -85,8 +86,8 @@ pub(crate) struct SourceRequest {
 
 /// Make a knowledge source for a chatbot
 #[utoipa::path(
-    post, path = "/chatbots/{id}/sources", tag = "sources", params(("id" = String, Path, description = "Name or id of the chatbot")),
-    request_body = SourceRequest,
+    post, path = "/chatbots/{id}/sources", tag = "sources",
+    params(("id" = String, Path, description = "Name or id of the chatbot"), IdempotencyKey), request_body = SourceRequest,
     extensions(("x-problems" = json!([
         "bad_request", "chatbot_not_found", "knowledge_source_exists", "body_too_large", "unsupported_media_type", "invalid_field"
     ]))),
@@ -97,10 +98,24 @@ pub(crate) async fn create_source(
     State(plane): State<Arc<dyn ControlPlane>>,
     access: TenantAccess,
     Path(id): Path<String>,
-    extract::Json(request): extract::Json<SourceRequest>,
+    Create { body, once }: Create<SourceRequest>,
 ) -> Result<Response, Problem> {
-    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
-    let chatbot = chatbots::describe(&mut tx, &ChatbotRef::from(id.as_str())).await?;
+    let created = once.answer(pool.clone(), access.tenant, async move {
+        Ok((StatusCode::CREATED, make(&pool, plane.as_ref(), &access, &id, body).await?))
+    });
+    Ok(([etag(FIRST_REVISION)], created.await?).into_response())
+}
+
+/// Makes a knowledge source and names it in the chatbot's spec.
+async fn make(
+    pool: &Pool,
+    plane: &dyn ControlPlane,
+    access: &TenantAccess,
+    id: &str,
+    request: SourceRequest,
+) -> Result<SourceBody, Problem> {
+    let mut tx = TenantTx::begin(pool, access.tenant).await?;
+    let chatbot = chatbots::describe(&mut tx, &ChatbotRef::from(id)).await?;
     tx.commit().await?;
     let author = Author { tenant: access.tenant, actor: access.actor()? };
     let spec = request.spec.unwrap_or_else(|| json!({ "source": { "upload": {} } }));
@@ -112,10 +127,10 @@ pub(crate) async fn create_source(
         let named = Named { kind: Kind::Chatbot, name: &chatbot.name };
         plane.edit(&author, &named, &json!({ "knowledgeSources": names }), Some(chatbot.revision)).await?;
     }
-    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    let mut tx = TenantTx::begin(pool, access.tenant).await?;
     let source = sources::by_name(&mut tx, &request.name).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, told(source, Counts::default())).into_response())
+    Ok(SourceBody::new(source, Counts::default()))
 }
 
 /// One knowledge source

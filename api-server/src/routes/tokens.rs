@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use docbrain_core::ids::ApiTokenId;
 use docbrain_core::store::api_tokens::{self, ApiTokenRow, NewApiToken};
@@ -14,7 +15,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::{Right, TenantAccess, secret};
-use crate::extract::{self, Path, line};
+use crate::extract::{Path, line};
+use crate::idempotency::{Create, IdempotencyKey};
 use crate::problem::{Problem, ProblemKind};
 
 /// What a token is good for; each scope includes none of the others.
@@ -109,15 +111,19 @@ pub(crate) struct NewToken {
 
 /// Make an API token
 #[utoipa::path(
-    post, path = "/tokens", tag = "accounts", request_body = TokenRequest,
+    post, path = "/tokens", tag = "accounts", params(IdempotencyKey), request_body = TokenRequest,
     extensions(("x-problems" = json!(["bad_request", "body_too_large", "unsupported_media_type", "invalid_field"]))),
     responses((status = 201, description = "The token", body = NewToken))
 )]
 pub(crate) async fn create_token(
     State(pool): State<Pool>,
     access: TenantAccess,
-    extract::Json(request): extract::Json<TokenRequest>,
-) -> Result<(StatusCode, Json<NewToken>), Problem> {
+    Create { body, once }: Create<TokenRequest>,
+) -> Result<Response, Problem> {
+    once.answer_with_secret(pool.clone(), access.tenant, async move { make(&pool, &access, &body).await }).await
+}
+
+async fn make(pool: &Pool, access: &TenantAccess, request: &TokenRequest) -> Result<(StatusCode, NewToken), Problem> {
     let name = line(&request.name, "name", 120)?;
     let mut scopes: Vec<String> = request.scopes.iter().map(|scope| scope.right().word().to_owned()).collect();
     scopes.sort();
@@ -138,11 +144,11 @@ pub(crate) async fn create_token(
         created_by: &actor.name,
         expires_at: request.expires_at,
     };
-    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    let mut tx = TenantTx::begin(pool, access.tenant).await?;
     let id = api_tokens::create(&mut tx, &new).await?;
     audit::record(&mut tx, actor, "token.create", name, &json!({ "id": id, "scopes": scopes })).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(NewToken { id: id.0, token: secret.expose_secret().to_owned() })))
+    Ok((StatusCode::CREATED, NewToken { id: id.0, token: secret.expose_secret().to_owned() }))
 }
 
 /// Revoke an API token

@@ -6,17 +6,21 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, HeaderMap, ORIGIN};
 use axum::response::{IntoResponse, Response};
 use docbrain_core::ids::{ChatbotId, TenantId};
+use docbrain_core::providers::Providers;
 use docbrain_core::store::chatbots::{self, ChatbotRef, ChatbotSummary};
 use docbrain_core::store::{Pool, TenantTx};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::jwt::{Claims, VISITOR_LASTS};
-use crate::access::{AccessControl, origin_not_allowed};
+use crate::access::{AccessControl, origin_not_allowed, secret};
 use crate::cors;
 use crate::extract::Json;
 use crate::problem::{Problem, ProblemKind};
+
+pub(super) mod identity;
 
 /// A page that embeds a chatbot.
 #[derive(Deserialize, ToSchema)]
@@ -28,6 +32,9 @@ pub(crate) struct SessionRequest {
     /// The visitor of an earlier session, so that its conversations go on.
     #[schema(value_type = Option<String>, example = "0198f1de-7c1b-7c3e-9f0a-3b0d4a1c2e5f")]
     visitor: Option<Uuid>,
+    /// Who the visitor is, signed by the page's host with the chatbot's identity key.
+    #[schema(value_type = Option<String>, max_length = 4096)]
+    identity: Option<SecretString>,
 }
 
 /// A visitor's session.
@@ -38,8 +45,8 @@ pub(crate) struct VisitorSession {
     /// Seconds until it expires; ask for another one before.
     #[schema(example = 3600)]
     expires_in: u64,
-    /// The visitor, for the next session.
-    visitor: Uuid,
+    /// The visitor, for the next session; null for one whom the host has named.
+    visitor: Option<Uuid>,
     /// What the widget shows.
     chatbot: WidgetBody,
 }
@@ -61,13 +68,14 @@ struct WidgetBody {
     post, path = "/widget/session", tag = "widget", request_body = SessionRequest,
     params(("Origin" = String, Header, description = "The page's origin, as browsers send it", example = "https://example.com")),
     extensions(("x-problems" = json!([
-        "bad_request", "origin_not_allowed", "chatbot_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
+        "bad_request", "origin_not_allowed", "identity_refused", "chatbot_not_found", "chatbot_suspended", "body_too_large", "unsupported_media_type",
         "invalid_field", "internal"
     ]))),
     responses((status = 200, description = "The session", body = VisitorSession))
 )]
 pub(crate) async fn create_session(
     State(access): State<AccessControl>,
+    State(providers): State<Providers>,
     headers: HeaderMap,
     Json(request): Json<SessionRequest>,
 ) -> Result<Response, Problem> {
@@ -78,9 +86,30 @@ pub(crate) async fn create_session(
     if chatbot.suspended {
         return Err(Problem::new(ProblemKind::ChatbotSuspended, "the chatbot takes no questions at the moment"));
     }
-    let visitor = request.visitor.unwrap_or_else(Uuid::now_v7);
-    let claims =
-        Claims::Visitor { sub: visitor.to_string(), tid: tenant, bot: chatbot.id, org: origin.to_owned(), idn: None };
+    let identity = match &request.identity {
+        Some(token) => {
+            let mut tx = TenantTx::begin(&access.pool, tenant).await?;
+            let identity = identity::read(&mut tx, &providers, chatbot.id, token).await?;
+            tx.commit().await?;
+            Some(identity)
+        }
+        None => None,
+    };
+    let (visitor, sub) = match &identity {
+        // No visitor can take such a name by itself.
+        Some(identity) => (None, format!("host:{}", hex::encode(&secret::digest(&identity.sub)[..16]))),
+        None => {
+            let visitor = request.visitor.unwrap_or_else(Uuid::now_v7);
+            (Some(visitor), visitor.to_string())
+        }
+    };
+    let claims = Claims::Visitor {
+        sub,
+        tid: tenant,
+        bot: chatbot.id,
+        org: origin.to_owned(),
+        idn: identity.map(|identity| serde_json::to_value(identity).expect("an identity is JSON")),
+    };
     let body = VisitorSession {
         token: access.signer.sign(claims, VISITOR_LASTS),
         expires_in: VISITOR_LASTS.as_secs(),

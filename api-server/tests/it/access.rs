@@ -253,6 +253,8 @@ impl Victim {
             | "list_documents"
             | "list_sources"
             | "list_conversations"
+            | "create_identity_key"
+            | "delete_identity_key"
             | "export_conversations" => (bare(request, at(&self.chatbot)), Some("chatbot_not_found")),
             "update_chatbot" => (json(request, at(&self.chatbot), spec), Some("chatbot_not_found")),
             "create_source" => (json(request, at(&self.chatbot), json!({"name": "mine"})), Some("chatbot_not_found")),
@@ -279,6 +281,11 @@ impl Victim {
             "get_run" | "follow_run" | "list_run_documents" | "cancel_run" => {
                 (bare(request, at(&self.run)), Some("run_not_found"))
             }
+            "get_conversation" | "delete_conversation" => {
+                (bare(request, at(&self.conversation)), Some("conversation_not_found"))
+            }
+            "put_feedback" => (json(request, at(&self.message), json!({"rating": "down"})), Some("message_not_found")),
+            "delete_feedback" => (bare(request, at(&self.message)), Some("message_not_found")),
             "update_member" => (json(request, at(&self.member), json!({"role": "viewer"})), Some("member_not_found")),
             "delete_member" => (bare(request, at(&self.member)), Some("member_not_found")),
             "delete_invitation" => (bare(request, at(&self.invitation)), Some("invitation_not_found")),

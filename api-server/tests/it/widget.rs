@@ -72,3 +72,27 @@ async fn preflight_requests_are_answered_for_known_origins_and_widget_routes(own
     let other = preflight("/chatbots", ORIGIN).await;
     assert_eq!(other.headers.get("access-control-allow-origin"), None);
 }
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_host_vouches_for_its_visitors(owner: PgPool) {
+    let world = World::new(owner).await;
+    let helper = world.chatbot("helper").await;
+    let key = world.post("/chatbots/helper/identity-key", &json!({})).await.json(201)["key"].clone();
+    let begin = async |key: &str| {
+        let claims = json!({"sub": "u-1", "name": "Ada", "exp": chrono::Utc::now().timestamp() + 60});
+        let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+        let signer = jsonwebtoken::EncodingKey::from_secret(key.as_bytes());
+        let body = json!({"chatbot": helper, "identity": jsonwebtoken::encode(&header, &claims, &signer).unwrap()});
+        world.send(Request::post("/widget/session").header("origin", ORIGIN).json(&body)).await
+    };
+    begin("another key").await.problem(403, "identity_refused");
+    let session = begin(key.as_str().unwrap()).await.json(200);
+    let token = session["token"].as_str().unwrap();
+    let ask = json!({"chatbot": "helper", "message": "Why?"});
+    let asked = world.send(Request::post("/conversation/chat").bearer(token).json(&ask)).await.json(200);
+    let kept = world.get(&format!("/conversations/{}", asked["conversation_id"].as_str().unwrap())).await.json(200);
+    assert_eq!((&kept["channel"], &kept["visitor_identity"]["name"]), (&json!("widget"), &json!("Ada")), "{kept}");
+    let delete = Request::delete("/chatbots/helper/identity-key").admin("acme").body(Body::empty()).unwrap();
+    assert_eq!(world.send(delete).await.status, 204);
+    begin(key.as_str().unwrap()).await.problem(403, "identity_refused");
+}
