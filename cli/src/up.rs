@@ -9,7 +9,7 @@ use docbrain_api::Registration;
 use docbrain_core::embed::ModelName;
 use docbrain_core::env;
 use docbrain_core::ids::{RunId, TenantId};
-use docbrain_core::providers;
+use docbrain_core::providers::reindex;
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::runs::{self, RunState};
 use docbrain_core::store::{TenantTx, provider_settings, sources, tenants};
@@ -166,7 +166,7 @@ async fn enqueue_what_is_left(installation: &Installation, model: &ModelName) ->
             runs::enqueue(&mut tx, source, &format!("start:{}", RunId::new())).await?;
         }
         let own = provider_settings::get(&mut tx).await?.embeddings.map(|provider| provider.embedding_model());
-        providers::index_again(&mut tx, own.as_ref().unwrap_or(model)).await?;
+        reindex::where_needed(&mut tx, own.as_ref().unwrap_or(model)).await?;
         tx.commit().await?;
     }
     Ok(())

@@ -139,7 +139,7 @@ impl Keyring {
 
     /// A ring of one new key, named after the day it was made.
     pub fn generate() -> Self {
-        let id = format!("{}-{}", Utc::now().format("%Y-%m-%d"), hex::encode(rand::random::<[u8; 2]>()));
+        let id = format!("{}-{}", Utc::now().format("%Y-%m-%d"), hex::encode(rand::random::<[u8; 4]>()));
         Self { keys: vec![RingKey { id, secret: random_key() }] }
     }
 

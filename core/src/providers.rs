@@ -14,13 +14,14 @@ use tokio::sync::OnceCell;
 use crate::chat::{self, ChatModel};
 use crate::embed::{EmbedError, Embedder, EmbeddingModel, ModelName};
 use crate::fetch::AddressPolicy;
-use crate::ids::{GenerationId, RunId, TenantId};
+use crate::ids::{GenerationId, TenantId};
 use crate::models::{EmbeddingChoice, Endpoint};
 use crate::store::secrets::{self, Secrets};
-use crate::store::{self, Pool, TenantTx, generations, provider_settings, runs};
+use crate::store::{self, Pool, TenantTx, generations, provider_settings};
 
 mod clients;
 mod probe;
+pub mod reindex;
 mod settings;
 
 use clients::ChatClients;
@@ -186,7 +187,7 @@ impl Providers {
         }
         provider_settings::put(tx, purpose, Some(&provider)).await?;
         if purpose == Purpose::Embeddings {
-            index_again(tx, &provider.embedding_model()).await?;
+            reindex::after_a_change(tx, &provider.embedding_model()).await?;
         }
         Ok(())
     }
@@ -200,7 +201,7 @@ impl Providers {
         provider_settings::put(tx, purpose, None).await?;
         secrets::delete(tx, purpose.secret()).await?;
         if purpose == Purpose::Embeddings {
-            index_again(tx, &self.0.embedder.model().into()).await?;
+            reindex::after_a_change(tx, &self.0.embedder.model().into()).await?;
         }
         Ok(true)
     }
@@ -244,7 +245,8 @@ impl Providers {
         Ok(provider.endpoint(key, &self.0.policy))
     }
 
-    /// A key may stay only where it has been: nobody gets to read one by sending it to a server of his own.
+    /// A key may stay only where it has been: nobody gets to read one by sending it to a place of his own, be it on the
+    /// same gateway.
     async fn check_kept_key(
         &self,
         tx: &mut TenantTx,
@@ -252,11 +254,11 @@ impl Providers {
         stored: Option<&Provider>,
         provider: &Provider,
     ) -> Result<(), ProviderError> {
-        if stored.is_some_and(|stored| provider.is_at_the_server_of(stored)) {
+        if stored.is_some_and(|stored| stored.base_url == provider.base_url) {
             return Ok(());
         }
         if secrets::exists(tx, purpose.secret()).await? {
-            return Err(Fault::new("api_key", "is needed: the stored one was given for another server").into());
+            return Err(Fault::new("api_key", "is needed: the stored one was given for another base URL").into());
         }
         Ok(())
     }
@@ -302,12 +304,4 @@ pub async fn own_endpoint(
     let settings = provider_settings::get_for_share(tx).await?;
     let Some(provider) = settings.of(purpose) else { return Ok(None) };
     Ok(Some(provider.endpoint(secrets.get(tx, purpose.secret()).await?, policy)))
-}
-
-/// Runs for the knowledge sources whose index is of another embedding model than `model`.
-pub async fn index_again(tx: &mut TenantTx, model: &ModelName) -> Result<(), store::Error> {
-    for source in generations::sources_of_other_models(tx, model).await? {
-        runs::enqueue(tx, source, &format!("embeddings:{}", RunId::new())).await?;
-    }
-    Ok(())
 }

@@ -128,8 +128,12 @@ async fn another_embedding_model_has_everything_indexed_again(owner: PgPool) {
     assert_eq!(world.chat("Who painted the chapel's ceiling?").await.json(200)["kind"], "fallback");
     assert_eq!(server.received_requests().await.unwrap().len(), hits + 1, "asked for its dimensions alone");
 
-    // The same model at another place is no other model; back to the installation's, the old index fits again.
+    // A run that has begun keeps its model, so another one follows it.
+    sqlx::query("update runs set state = 'running'").execute(&world.owner).await.unwrap();
     world.put("/tenant/providers/embeddings", &compatible(&server)).await.json(200);
+    assert_eq!(runs().await, ["running", "queued"]);
+
+    // Back to the installation's model, the old index fits again.
     assert_eq!(world.delete("/tenant/providers/embeddings").await.status, 204);
     assert_eq!(world.chat(QUESTION).await.json(200)["answerable"], true);
 }

@@ -121,12 +121,6 @@ impl Provider {
     pub fn embedding_model(&self) -> ModelName {
         ModelName { name: self.model.clone(), precision: openai::PRECISION.to_owned() }
     }
-
-    /// Whether a key that was stored for `other` may be sent here: only its own server has seen it.
-    pub fn is_at_the_server_of(&self, other: &Self) -> bool {
-        let origin = |provider: &Self| provider.base_url.parse::<Url>().map(|url| url.origin()).ok();
-        origin(self).is_some_and(|own| Some(own) == origin(other))
-    }
 }
 
 /// A provider as somebody wants it.
@@ -255,16 +249,6 @@ mod tests {
             let fault = check(wanted).unwrap_err();
             assert_eq!(fault.field, field);
             assert!(fault.to_string().contains(words), "{fault}");
-        }
-    }
-
-    #[test]
-    fn a_key_stays_with_its_server() {
-        let at = |url| check(wanted(ProviderKind::Compatible, Some(url))).unwrap();
-        let own = at("https://a.example.com/v1");
-        assert!(at("https://a.example.com/v2").is_at_the_server_of(&own));
-        for other in ["https://b.example.com/v1", "http://a.example.com/v1", "https://a.example.com:8443/v1"] {
-            assert!(!at(other).is_at_the_server_of(&own), "{other}");
         }
     }
 }

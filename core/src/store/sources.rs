@@ -77,6 +77,17 @@ pub async fn without_a_run(tx: &mut TenantTx) -> Result<Vec<KnowledgeSourceId>, 
     Ok(ids.into_iter().map(KnowledgeSourceId).collect())
 }
 
+/// Knowledge sources with a run that is queued or running.
+pub async fn at_work(tx: &mut TenantTx) -> Result<Vec<KnowledgeSourceId>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select distinct knowledge_source_id from runs where tenant_id = $1 and state in ('queued', 'running')",
+        tx.tenant().0,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(ids.into_iter().map(KnowledgeSourceId).collect())
+}
+
 /// Writes a knowledge source's projection.
 pub async fn put(tx: &mut TenantTx, name: &str, spec: &KnowledgeSourceSpec) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");

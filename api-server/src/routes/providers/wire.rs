@@ -51,7 +51,7 @@ pub(crate) struct PutProvider {
     /// The model's name there.
     #[schema(min_length = 1, max_length = 200)]
     model: String,
-    /// Its key. Left out, the stored one stays, if the server is the same; an empty one removes it.
+    /// Its key. Left out, the stored one stays, if the base URL does; an empty one removes it.
     #[serde(default, deserialize_with = "secret")]
     #[schema(value_type = Option<String>, write_only)]
     api_key: Option<SecretString>,
