@@ -246,6 +246,9 @@ async fn a_key_never_comes_out(owner: PgPool) {
     told.push(world.delete("/tenant/providers/embeddings").await);
     told.push(world.chat(QUESTION).await);
     told.push(world.get("/metrics").await);
+    let changes = world.get("/audit").await;
+    assert!(changes.text().contains("provider.update") && changes.text().contains("provider.delete"));
+    told.push(changes);
     told.push(world.get("/openapi.json").await);
     for reply in &told {
         assert!(!reply.text().contains("canary"), "{}", reply.text());
