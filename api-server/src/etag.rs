@@ -29,19 +29,20 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
                 "send the `ETag` of what was read as `If-Match`, or `If-Match: *` to change whatever is there",
             )
         })?;
-        let revision = value.to_str().ok().and_then(read);
-        revision.map(Self).ok_or_else(|| {
+        value.to_str().ok().and_then(Self::read).ok_or_else(|| {
             Problem::new(ProblemKind::PreconditionFailed, "`If-Match` holds no `ETag` that this resource ever had")
         })
     }
 }
 
-fn read(value: &str) -> Option<Option<i64>> {
-    if value.trim() == "*" {
-        return Some(None);
+impl IfMatch {
+    fn read(value: &str) -> Option<Self> {
+        if value.trim() == "*" {
+            return Some(Self(None));
+        }
+        let tag = value.trim().strip_prefix("W/").unwrap_or(value.trim());
+        Some(Self(Some(tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?)))
     }
-    let tag = value.trim().strip_prefix("W/").unwrap_or(value.trim());
-    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Some)
 }
 
 #[cfg(test)]
@@ -50,9 +51,10 @@ mod tests {
 
     #[test]
     fn tags_are_read_as_they_are_written() {
-        assert_eq!(read(etag(7).1.to_str().unwrap()), Some(Some(7)));
-        assert_eq!(read("W/\"7\""), Some(Some(7)));
-        assert_eq!(read(" * "), Some(None));
+        let read = IfMatch::read;
+        assert_eq!(read(etag(7).1.to_str().unwrap()), Some(IfMatch(Some(7))));
+        assert_eq!(read("W/\"7\""), Some(IfMatch(Some(7))));
+        assert_eq!(read(" * "), Some(IfMatch(None)));
         for other in ["7", "\"x\"", "\"", ""] {
             assert_eq!(read(other), None, "{other:?}");
         }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use docbrain_core::ids::TenantId;
 use docbrain_core::store::Pool;
 use docbrain_core::store::idempotency::{self, Begun};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -89,24 +90,24 @@ enum Keep {
 
 impl Once {
     /// Carries out `create`, for a key to its end even when the client goes away; or answers as before.
-    pub(crate) async fn answer<R: Serialize + Send + Sync + 'static>(
+    pub(crate) fn answer<R: Serialize + Send + Sync + 'static>(
         self,
         pool: Pool,
         tenant: TenantId,
         create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'static,
-    ) -> Result<Response, Problem> {
-        self.carry_out(pool, tenant, Keep::Answer, create).await
+    ) -> BoxFuture<'static, Result<Response, Problem>> {
+        Box::pin(self.carry_out(pool, tenant, Keep::Answer, create))
     }
 
     /// As [`Once::answer`], for an answer with a secret that is shown once: it is not kept, and sending the request
     /// again is refused.
-    pub(crate) async fn answer_with_secret<R: Serialize + Send + Sync + 'static>(
+    pub(crate) fn answer_with_secret<R: Serialize + Send + Sync + 'static>(
         self,
         pool: Pool,
         tenant: TenantId,
         create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'static,
-    ) -> Result<Response, Problem> {
-        self.carry_out(pool, tenant, Keep::Status, create).await
+    ) -> BoxFuture<'static, Result<Response, Problem>> {
+        Box::pin(self.carry_out(pool, tenant, Keep::Status, create))
     }
 
     async fn carry_out<R: Serialize + Send + Sync + 'static>(

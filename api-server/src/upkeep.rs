@@ -27,13 +27,13 @@ pub(crate) async fn hourly(pool: Pool) {
 
 /// Does it, unless another process is doing it.
 pub async fn once(pool: &Pool, now: DateTime<Utc>) -> Result<(), store::Error> {
-    let Some(_turn) = upkeep::turn(pool).await? else { return Ok(()) };
+    let Some(turn) = upkeep::turn(pool).await? else { return Ok(()) };
     for name in tenants::names(pool).await? {
         if let Some(tenant) = tenants::named(pool, &name).await? {
             keep_up(pool, tenant, now).await?;
         }
     }
-    Ok(())
+    turn.end().await
 }
 
 async fn keep_up(pool: &Pool, tenant: TenantId, now: DateTime<Utc>) -> Result<(), store::Error> {

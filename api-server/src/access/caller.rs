@@ -113,9 +113,9 @@ impl Guard {
             (Caller::Account, Principal::Account(access)) => {
                 parts.extensions.insert(access.clone());
             }
-            (Caller::Superuser, Principal::Installation) => self.superuser(&principal, &facts, parts)?,
+            (Caller::Superuser, Principal::Installation) => Self::superuser(&principal, &facts, parts)?,
             (Caller::Superuser, Principal::Account(access)) if access.standing.superuser => {
-                self.superuser(&principal, &facts, parts)?;
+                Self::superuser(&principal, &facts, parts)?;
             }
             (Caller::Account, _) => {
                 return Err(Problem::new(ProblemKind::Forbidden, "only a person who has signed in can do that"));
@@ -125,7 +125,7 @@ impl Guard {
         Ok(())
     }
 
-    fn superuser(&self, principal: &Principal, facts: &RequestFacts, parts: &mut Parts) -> Result<(), Problem> {
+    fn superuser(principal: &Principal, facts: &RequestFacts, parts: &mut Parts) -> Result<(), Problem> {
         let actor = principal.actor(facts).ok_or_else(unauthorized)?;
         parts.extensions.insert(SuperuserAccess { actor });
         Ok(())

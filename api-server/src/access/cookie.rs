@@ -1,4 +1,4 @@
-//! A browser's session: an HttpOnly cookie, and the word that shows that a change was asked for by our own page.
+//! A browser's session: an `HttpOnly` cookie, and the word that shows that a change was asked for by our own page.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_cookie_is_out_of_the_reach_of_scripts_and_other_hosts() {
-        let set = SessionCookie { secure: true }.set(&"s3cret".into(), Duration::from_secs(60));
+        let set = SessionCookie { secure: true }.set(&"s3cret".into(), Duration::from_mins(1));
         assert_eq!(set, "__Host-docbrain=s3cret; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60");
         let read = |cookie: &str| {
             let headers = HeaderMap::from_iter([(axum::http::header::COOKIE, cookie.parse().unwrap())]);

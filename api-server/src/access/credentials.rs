@@ -80,9 +80,8 @@ impl AccessControl {
                 let visitor = Visitor { chatbot: bot, id: sub, identity: idn, origin: org };
                 Ok(Principal::Visitor { tenant: tid, visitor })
             }
-            Ok(Claims::Journey { .. }) => Err(unauthorized()),
             Err(Refused::Expired) => Err(expired("the token has expired; refresh it or sign in again")),
-            Err(Refused::Invalid) => Err(unauthorized()),
+            Ok(Claims::Journey { .. }) | Err(Refused::Invalid) => Err(unauthorized()),
         }
     }
 

@@ -13,11 +13,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 
 /// How long an access token lasts.
-pub(crate) const ACCESS_LASTS: Duration = Duration::from_secs(15 * 60);
+pub(crate) const ACCESS_LASTS: Duration = Duration::from_mins(15);
 /// How long somebody may take at an identity provider.
-pub(crate) const JOURNEY_LASTS: Duration = Duration::from_secs(10 * 60);
+pub(crate) const JOURNEY_LASTS: Duration = Duration::from_mins(10);
 /// How long a visitor's session token lasts.
-pub(crate) const VISITOR_LASTS: Duration = Duration::from_secs(60 * 60);
+pub(crate) const VISITOR_LASTS: Duration = Duration::from_hours(1);
 const ISSUER: &str = "docbrain";
 const AUDIENCES: [&str; 3] = ["docbrain-api", "docbrain-widget", "docbrain-sign-in"];
 
@@ -130,7 +130,7 @@ mod tests {
 
     const OLD: (&str, &[u8]) = ("2025", b"an old key of at least thirty-two bytes");
     const NEW: (&str, &[u8]) = ("2026", b"a new key of at least thirty-two bytes!");
-    const HOUR: Duration = Duration::from_secs(3_600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     fn claims() -> Claims {
         Claims::Access { sub: AccountId::new(), sid: SessionId::new(), tid: Some(TenantId::new()) }
@@ -164,7 +164,7 @@ mod tests {
     fn expired_and_invalid_are_told_apart() {
         let signer = Signer::new([NEW]);
         let key = EncodingKey::from_secret(NEW.1);
-        let token = |header: &Header, changes: &[(&str, serde_json::Value)]| {
+        let made = |header: &Header, changes: &[(&str, serde_json::Value)]| {
             let now = Utc::now().timestamp();
             let mut body = json!({"iss": ISSUER, "aud": "docbrain-api", "iat": now, "exp": now + 60,
                 "sub": AccountId::new(), "sid": SessionId::new()});
@@ -175,17 +175,13 @@ mod tests {
         };
         let header = Header { kid: Some("2026".to_owned()), ..Header::new(Algorithm::HS256) };
         let hour_ago = json!(Utc::now().timestamp() - 3_600);
-        assert!(signer.verify(&token(&header, &[])).is_ok());
-        assert_eq!(signer.verify(&token(&header, &[("exp", hour_ago)])), Err(Refused::Expired));
+        assert!(signer.verify(&made(&header, &[])).is_ok());
+        assert_eq!(signer.verify(&made(&header, &[("exp", hour_ago)])), Err(Refused::Expired));
         for wrong in [("iss", json!("other")), ("aud", json!("other")), ("exp", json!(null)), ("sub", json!(7))] {
-            assert_eq!(
-                signer.verify(&token(&header, std::slice::from_ref(&wrong))),
-                Err(Refused::Invalid),
-                "{wrong:?}"
-            );
+            assert_eq!(signer.verify(&made(&header, std::slice::from_ref(&wrong))), Err(Refused::Invalid), "{wrong:?}");
         }
         let without_key = Header::new(Algorithm::HS256);
-        assert_eq!(signer.verify(&token(&without_key, &[])), Err(Refused::Invalid));
+        assert_eq!(signer.verify(&made(&without_key, &[])), Err(Refused::Invalid));
         for garbage in ["", ".", "a.b.c", "a.b.c.d"] {
             assert_eq!(signer.verify(garbage), Err(Refused::Invalid), "{garbage:?}");
         }
@@ -194,11 +190,11 @@ mod tests {
     #[test]
     fn a_token_without_a_signature_is_refused() {
         let signer = Signer::new([NEW]);
-        let signed = signer.sign(claims(), HOUR);
-        let body = signed.split('.').nth(1).unwrap();
+        let good = signer.sign(claims(), HOUR);
+        let body = good.split('.').nth(1).unwrap();
         for header in [json!({"alg": "none", "kid": "2026"}), json!({"alg": "HS384", "kid": "2026"})] {
             let header = URL_SAFE_NO_PAD.encode(header.to_string());
-            for signature in ["", signed.rsplit('.').next().unwrap()] {
+            for signature in ["", good.rsplit('.').next().unwrap()] {
                 assert_eq!(signer.verify(&format!("{header}.{body}.{signature}")), Err(Refused::Invalid));
             }
         }

@@ -8,9 +8,9 @@ use docbrain_core::ids::{ConversationId, MessageId};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::conversations::{self, Channel, ConversationRow};
 use docbrain_core::store::messages::{self, MessageRow, Rating};
-use docbrain_core::store::{Pool, TenantTx};
+use docbrain_core::store::{Pool, TenantTx, audit};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -197,12 +197,12 @@ struct FeedbackBody {
 )]
 pub(crate) async fn list_conversations(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Path(id): Path<String>,
     SplitQuery(page, filter): SplitQuery<Page, ConversationFilter>,
 ) -> Result<Json<ConversationList>, Problem> {
     let (rows, before, filter) = (page.rows()?, page.after()?, filter.checked()?);
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let bot = chatbots::get(&mut tx, &ChatbotRef::from(id.as_str())).await?;
     let mut conversations = conversations::list(&mut tx, bot.id, &filter, before, rows).await?;
     tx.commit().await?;
@@ -218,13 +218,13 @@ pub(crate) async fn list_conversations(
 )]
 pub(crate) async fn get_conversation(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Path(id): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<Json<ConversationDetail>, Problem> {
     let (id, rows) = (parse(&id)?, page.rows()?);
     let after = page.after::<MessageId>()?.map(|message| (id, message));
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let conversation = conversations::get(&mut tx, id).await?.into();
     let mut messages = messages::list(&mut tx, &[id], after, rows).await?;
     tx.commit().await?;
@@ -242,12 +242,13 @@ pub(crate) async fn get_conversation(
 )]
 pub(crate) async fn delete_conversation(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = parse(&id)?;
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     conversations::delete(&mut tx, id).await?;
+    audit::record(&mut tx, access.actor()?, "conversation.delete", &id.to_string(), &json!({})).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

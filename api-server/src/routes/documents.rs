@@ -7,12 +7,14 @@ use chrono::{DateTime, Utc};
 use docbrain_core::ids::DocumentId;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::{self, Counts, DocumentRow, DocumentStatus, Outcome, Sort};
-use docbrain_core::store::{Pool, TenantTx, runs, sources};
+use docbrain_core::store::{Pool, TenantTx, audit, runs, sources};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::conversations::searched;
+use super::sources::Queued;
 use crate::access::TenantAccess;
 use crate::extract::{Path, SplitQuery};
 use crate::paging::Page;
@@ -176,13 +178,6 @@ struct OutcomeBody {
     milliseconds: i32,
 }
 
-/// A run that was asked for.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Reingested {
-    /// The run that indexes the document.
-    run_id: Uuid,
-}
-
 /// The documents of a chatbot's knowledge sources
 #[utoipa::path(
     get, path = "/chatbots/{id}/documents", tag = "documents",
@@ -233,13 +228,13 @@ pub(crate) async fn get_document(
 #[utoipa::path(
     post, path = "/document/{id}/reingest", tag = "documents", params(("id" = Uuid, Path, description = "Id of the document")),
     extensions(("x-problems" = json!(["document_not_found", "knowledge_source_suspended"]))),
-    responses((status = 202, description = "A run will index it", body = Reingested))
+    responses((status = 202, description = "A run will index it", body = Queued))
 )]
 pub(crate) async fn reingest_document(
     State(pool): State<Pool>,
     admin: TenantAccess,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Reingested>), Problem> {
+) -> Result<(StatusCode, Json<Queued>), Problem> {
     let id = parse(&id)?;
     let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
     let source = documents::reset(&mut tx, id).await?;
@@ -247,8 +242,9 @@ pub(crate) async fn reingest_document(
         return Err(Problem::new(ProblemKind::KnowledgeSourceSuspended, "resume the knowledge source first"));
     }
     let run = runs::enqueue(&mut tx, source, &format!("reingest:{}", Uuid::now_v7())).await?;
+    audit::record(&mut tx, admin.actor()?, "document.reingest", &id.to_string(), &json!({ "run": run })).await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Json(Reingested { run_id: run.0 })))
+    Ok((StatusCode::ACCEPTED, Json(Queued { run_id: run.0 })))
 }
 
 /// Delete a document, and what the index holds of it

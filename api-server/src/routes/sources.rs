@@ -120,17 +120,38 @@ async fn make(
     let author = Author { tenant: access.tenant, actor: access.actor()? };
     let spec = request.spec.unwrap_or_else(|| json!({ "source": { "upload": {} } }));
     plane.create(&author, &Named { kind: Kind::KnowledgeSource, name: &request.name }, &spec).await?;
-    let mut names: Vec<Value> =
-        chatbot.spec.knowledge_sources.iter().map(|source| json!({ "name": source.name })).collect();
-    if !chatbot.spec.knowledge_sources.iter().any(|source| source.name == request.name) {
-        names.push(json!({ "name": request.name }));
-        let named = Named { kind: Kind::Chatbot, name: &chatbot.name };
-        plane.edit(&author, &named, &json!({ "knowledgeSources": names }), Some(chatbot.revision)).await?;
+    while let Err(problem) = attach(pool, plane, &author, &chatbot.name, &request.name).await {
+        // Somebody else has just changed the chatbot: theirs stays, and this joins it.
+        if problem.kind != ProblemKind::PreconditionFailed {
+            return Err(problem);
+        }
     }
     let mut tx = TenantTx::begin(pool, access.tenant).await?;
     let source = sources::by_name(&mut tx, &request.name).await?;
     tx.commit().await?;
     Ok(SourceBody::new(source, Counts::default()))
+}
+
+/// Names a knowledge source in a chatbot's spec.
+async fn attach(
+    pool: &Pool,
+    plane: &dyn ControlPlane,
+    author: &Author<'_>,
+    chatbot: &str,
+    source: &str,
+) -> Result<(), Problem> {
+    let mut tx = TenantTx::begin(pool, author.tenant).await?;
+    let chatbot = chatbots::describe(&mut tx, &ChatbotRef::Name(chatbot.to_owned())).await?;
+    tx.commit().await?;
+    let mut sources: Vec<&str> = chatbot.spec.knowledge_sources.iter().map(|source| source.name.as_str()).collect();
+    if sources.contains(&source) {
+        return Ok(());
+    }
+    sources.push(source);
+    let sources: Vec<Value> = sources.into_iter().map(|name| json!({ "name": name })).collect();
+    let named = Named { kind: Kind::Chatbot, name: &chatbot.name };
+    plane.edit(author, &named, &json!({ "knowledgeSources": sources }), Some(chatbot.revision)).await?;
+    Ok(())
 }
 
 /// One knowledge source
@@ -211,7 +232,7 @@ pub(crate) async fn delete_source(
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Queued {
     /// The run.
-    run_id: Uuid,
+    pub(super) run_id: Uuid,
 }
 
 /// Index a knowledge source now

@@ -177,11 +177,11 @@ struct GapBody {
 )]
 pub(crate) async fn get_overview(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Query(counted): Query<Counted>,
 ) -> Result<Json<Overview>, Problem> {
     let period = counted.period()?;
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let bot = counted.chatbot(&mut tx).await?;
     let id = bot.as_ref().map(|bot| bot.id);
     let usage = stats::usage(&mut tx, period, id).await?;

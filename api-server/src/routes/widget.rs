@@ -95,13 +95,12 @@ pub(crate) async fn create_session(
         }
         None => None,
     };
-    let (visitor, sub) = match &identity {
+    let (visitor, sub) = if let Some(identity) = &identity {
         // No visitor can take such a name by itself.
-        Some(identity) => (None, format!("host:{}", hex::encode(&secret::digest(&identity.sub)[..16]))),
-        None => {
-            let visitor = request.visitor.unwrap_or_else(Uuid::now_v7);
-            (Some(visitor), visitor.to_string())
-        }
+        (None, format!("host:{}", hex::encode(&secret::digest(&identity.sub)[..16])))
+    } else {
+        let visitor = request.visitor.unwrap_or_else(Uuid::now_v7);
+        (Some(visitor), visitor.to_string())
     };
     let claims = Claims::Visitor {
         sub,

@@ -249,6 +249,7 @@ impl Victim {
                 Some("chatbot_not_found"),
             ),
             "get_chatbot"
+            | "get_model"
             | "delete_chatbot"
             | "list_documents"
             | "list_sources"
@@ -263,7 +264,6 @@ impl Victim {
                 let body = json!({"model": self.chatbot, "messages": messages});
                 (json(request, operation.path.clone(), body), Some("chatbot_not_found"))
             }
-            "get_model" => (bare(request, at(&self.chatbot)), Some("chatbot_not_found")),
             "call_mcp" => {
                 let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
                 (json(request, at(&self.chatbot), body), Some("chatbot_not_found"))
@@ -295,8 +295,8 @@ impl Victim {
             "list_tenants" => (bare(request, operation.path.clone()), Some("forbidden")),
             "update_tenant" => (json(request, at("acme"), json!({"suspended": true})), Some("forbidden")),
             // They make things of the caller's own tenant, and name nothing else; providers.rs asks for two tenants.
-            "list_providers" | "put_provider" | "delete_provider" | "test_provider" => return None,
-            "create_chatbot" | "create_invitation" | "create_token" | "update_settings" => return None,
+            "list_providers" | "put_provider" | "delete_provider" | "test_provider" | "create_chatbot"
+            | "create_invitation" | "create_token" | "update_settings" => return None,
             other => panic!("say here how {other} is called as the wrong tenant"),
         };
         Some((request, Refusal(code)))

@@ -131,7 +131,8 @@ async fn a_model_writes_the_answer_and_is_told_what_was_said_before(owner: PgPoo
     let asked = server.received_requests().await.unwrap();
     let prompt = String::from_utf8(asked[1].body.clone()).unwrap();
     assert!(prompt.contains("Which command sets a timeout") && prompt.contains("PERSIST"), "{prompt}");
-    let [asked_before, answered] = ["Which command sets a timeout", "Call `EXPIRE key 10`"].map(|text| prompt.find(text));
+    let [asked_before, answered] =
+        ["Which command sets a timeout", "Call `EXPIRE key 10`"].map(|text| prompt.find(text));
     assert!(asked_before.unwrap() < answered.unwrap(), "a question comes before its answer: {prompt}");
     assert_eq!(asked[0].headers["authorization"], "Bearer key-of-the-model");
     let told = world.get(&format!("/conversations/{}", first["conversation_id"].as_str().unwrap())).await.json(200);

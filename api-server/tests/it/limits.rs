@@ -84,7 +84,7 @@ async fn a_budget_of_tokens_ends(owner: PgPool) {
                 data: {\"choices\":[],\"usage\":{\"prompt_tokens\":60,\"completion_tokens\":9}}\n\ndata: [DONE]\n\n";
     let reply = ResponseTemplate::new(200).set_body_raw(body, "text/event-stream");
     Mock::given(method("POST")).respond_with(reply).mount(&server).await;
-    let endpoint = Endpoint::new(&server.uri(), "stub", None);
+    let endpoint = Endpoint::new(server.uri(), "stub", None);
     let world = World::with_chat(owner, Some(endpoint)).await;
     world.index(world.acme, "docs", "guide/expire.md", &[EXPIRE]).await;
     limit_chatbot(&world, &json!({"budget": {"tokensPerDay": 100}})).await;
@@ -167,7 +167,7 @@ async fn a_busy_model_says_when_to_come_back(owner: PgPool) {
     let server = MockServer::start().await;
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "77");
     Mock::given(method("POST")).respond_with(busy).mount(&server).await;
-    let endpoint = Endpoint::new(&server.uri(), "stub", None);
+    let endpoint = Endpoint::new(server.uri(), "stub", None);
     let world = World::with_chat(owner, Some(endpoint)).await;
     world.index(world.acme, "docs", "guide/expire.md", &[EXPIRE]).await;
     let reply = ask(&world, "helper").await;

@@ -40,7 +40,7 @@ fn every_operation_is_described_with_its_problems() {
                     response["description"].as_str().is_some_and(|text| !text.is_empty()),
                     "{name} {status} has no description"
                 );
-                if status.starts_with('2') || status == "304" {
+                if !status.starts_with(['4', '5']) {
                     continue;
                 }
                 let (media_type, schema) = if path.starts_with("/v1/") {

@@ -47,7 +47,7 @@ async fn conversations_are_kept_as_long_as_the_tenant_says(owner: PgPool) {
     let turn = upkeep::turn(&world.api).await.unwrap().unwrap();
     docbrain_api::keep_up(&world.api, Utc::now()).await.unwrap();
     assert_eq!(left(&world).await, 5, "another process is at it");
-    drop(turn);
+    turn.end().await.unwrap();
 
     docbrain_api::keep_up(&world.api, Utc::now()).await.unwrap();
     let kept: Vec<uuid::Uuid> =

@@ -9,7 +9,14 @@ const LOCK: i64 = 0x0064_6f63_7570_6b70;
 
 /// The right to do the work, as long as it lives and its connection does.
 pub struct Turn {
-    _lock: Transaction<'static, Postgres>,
+    lock: Transaction<'static, Postgres>,
+}
+
+impl Turn {
+    /// Gives the right back at once; dropped, it is given back soon.
+    pub async fn end(self) -> Result<(), Error> {
+        Ok(self.lock.commit().await?)
+    }
 }
 
 /// Takes the right; `None`: another process has it.
@@ -17,7 +24,7 @@ pub async fn turn(pool: &Pool) -> Result<Option<Turn>, Error> {
     let mut lock = pool.begin().await?;
     let taken =
         sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "taken!""#, LOCK).fetch_one(&mut *lock).await?;
-    Ok(taken.then_some(Turn { _lock: lock }))
+    Ok(taken.then_some(Turn { lock }))
 }
 
 /// For how many days the tenant keeps conversations; `None`: for ever.

@@ -89,13 +89,12 @@ pub(crate) async fn create_account(
     let hash = access.passwords.hash(&password).await?;
     let account = NewAccount { id: AccountId::new(), email, name, password_hash: Some(&hash), oidc: None };
     let request_id = request_id.to_string();
-    match invited {
-        Some(invited) => join(&access.pool, &invited, &account, &request_id).await?,
-        None => {
-            let company = request.company.as_deref().map(|company| line(company, "company", 120)).transpose()?;
-            let display_name = company.unwrap_or_else(|| email.rsplit('@').next().unwrap_or(email));
-            found(plane.as_ref(), request.tenant.as_deref(), display_name, &account, &request_id).await?;
-        }
+    if let Some(invited) = invited {
+        join(&access.pool, &invited, &account, &request_id).await?;
+    } else {
+        let company = request.company.as_deref().map(|company| line(company, "company", 120)).transpose()?;
+        let display_name = company.unwrap_or_else(|| email.rsplit('@').next().unwrap_or(email));
+        found(plane.as_ref(), request.tenant.as_deref(), display_name, &account, &request_id).await?;
     }
     let response =
         SignIn { access: &access, wish: request.session, headers: &headers, tenant: None }.begin(account.id).await?;

@@ -19,7 +19,7 @@ use crate::access::{AccessControl, AccountAccess, cookie, secret, unauthorized};
 use crate::problem::{Problem, ProblemKind};
 
 /// How long a session lasts.
-const SESSION_LASTS: Duration = Duration::from_secs(30 * 24 * 3_600);
+const SESSION_LASTS: Duration = Duration::from_hours(30 * 24);
 
 /// What a sign-in is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -28,7 +28,7 @@ pub(crate) enum SessionWish {
     /// A program: tokens in the body.
     #[default]
     Token,
-    /// A browser: an HttpOnly cookie, and the `csrf_token` that changes must carry.
+    /// A browser: an `HttpOnly` cookie, and the `csrf_token` that changes must carry.
     Cookie,
 }
 

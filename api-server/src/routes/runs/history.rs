@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use docbrain_core::store::runs::{self, DocumentResult, RunKey};
-use docbrain_core::store::{Pool, TenantTx, sources};
+use docbrain_core::store::{Pool, TenantTx, audit};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -13,6 +14,7 @@ use crate::access::TenantAccess;
 use crate::extract::{Path, Query, SplitQuery};
 use crate::paging::Page;
 use crate::problem::{Problem, ProblemKind};
+use crate::routes::sources;
 
 /// Runs, newest first.
 #[derive(Serialize, ToSchema)]
@@ -70,16 +72,13 @@ struct ResultBody {
 )]
 pub(crate) async fn list_runs(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Path(id): Path<String>,
     Query(page): Query<Page>,
 ) -> Result<Json<RunList>, Problem> {
     let (after, rows) = (page.after::<RunKey>()?, page.rows()?);
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
-    let source = match id.parse() {
-        Ok(id) => sources::get(&mut tx, id).await?,
-        Err(_) => sources::by_name(&mut tx, &id).await?,
-    };
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    let source = sources::find(&mut tx, &id).await?;
     let mut runs = runs::list(&mut tx, source.id, after, rows).await?;
     tx.commit().await?;
     let next = page.cut(&mut runs, |last| (last.created_at, last.id));
@@ -94,7 +93,7 @@ pub(crate) async fn list_runs(
 )]
 pub(crate) async fn list_run_documents(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Path(id): Path<String>,
     SplitQuery(page, filter): SplitQuery<Page, ResultFilter>,
 ) -> Result<Json<ResultList>, Problem> {
@@ -103,7 +102,7 @@ pub(crate) async fn list_run_documents(
     }
     let (id, after, rows) = (super::parse(&id)?, page.after::<(String, _)>()?, page.rows()?);
     let after = after.as_ref().map(|(path, id)| (path.as_str(), *id));
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     runs::get(&mut tx, id).await?;
     let mut documents = runs::documents(&mut tx, id, filter.outcome.as_deref(), after, rows).await?;
     tx.commit().await?;
@@ -121,14 +120,16 @@ pub(crate) async fn list_run_documents(
 )]
 pub(crate) async fn cancel_run(
     State(pool): State<Pool>,
-    admin: TenantAccess,
+    access: TenantAccess,
     Path(id): Path<String>,
 ) -> Result<Json<RunBody>, Problem> {
     let id = super::parse(&id)?;
-    let mut tx = TenantTx::begin(&pool, admin.tenant).await?;
+    let mut tx = TenantTx::begin(&pool, access.tenant).await?;
+    runs::get(&mut tx, id).await?;
     runs::fail(&mut tx, id, "cancelled").await?;
+    audit::record(&mut tx, access.actor()?, "run.cancel", &id.to_string(), &json!({})).await?;
     tx.commit().await?;
-    Ok(Json(super::load(&pool, admin.tenant, id).await?))
+    Ok(Json(super::load(&pool, access.tenant, id).await?))
 }
 
 impl From<DocumentResult> for ResultBody {

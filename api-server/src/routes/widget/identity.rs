@@ -103,7 +103,9 @@ fn verify(token: &SecretString, key: &SecretString) -> Result<Identity, Problem>
     validation.set_required_spec_claims(&["exp", "sub"]);
     let key = DecodingKey::from_secret(key.expose_secret().as_bytes());
     let identity = decode::<Identity>(token.expose_secret(), &key, &validation)
-        .map_err(|_| refused("`identity` must be a JWT (HS256) with `sub` and `exp`, signed with the chatbot's identity key"))?
+        .map_err(|_| {
+            refused("`identity` must be a JWT (HS256) with `sub` and `exp`, signed with the chatbot's identity key")
+        })?
         .claims;
     let fits = |claim: &String| (1..=LONGEST_CLAIM).contains(&claim.chars().count()) && !claim.contains('\0');
     let claims = [Some(&identity.sub), identity.name.as_ref(), identity.email.as_ref()];
