@@ -33,7 +33,7 @@ const MOST_CHARACTERS: usize = 128;
 pub(crate) struct IdempotencyKey {
     /// A word of your choice, such as a UUID: the same request sent again with it, within a day, is not carried out again
     /// but answered as before, with the header `Idempotent-Replay: true`.
-    #[param(rename = "Idempotency-Key", max_length = 128, required = false)]
+    #[param(rename = "Idempotency-Key", max_length = 128, pattern = "^[!-~]+$", required = false)]
     _key: Option<String>,
 }
 

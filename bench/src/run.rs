@@ -5,6 +5,7 @@ mod ceilings;
 mod chat;
 mod corpus;
 mod ingestion;
+mod isolation;
 mod process;
 mod retrieval;
 mod server;
@@ -59,6 +60,8 @@ pub(crate) struct Options {
 struct Extent {
     warm_up: Duration,
     measured: Duration,
+    /// Beside tenants whose providers misbehave.
+    isolated: Duration,
     /// Bytes of generated text, for embeddings that cost nothing and for the built-in model's.
     generated: usize,
     generated_for_model: usize,
@@ -68,12 +71,14 @@ impl Extent {
     const FULL: Self = Self {
         warm_up: Duration::from_secs(3),
         measured: Duration::from_secs(15),
+        isolated: Duration::from_mins(1),
         generated: 3_000_000,
         generated_for_model: 600_000,
     };
     const QUICK: Self = Self {
         warm_up: Duration::from_secs(1),
         measured: Duration::from_secs(3),
+        isolated: Duration::from_secs(6),
         generated: 1_200_000,
         generated_for_model: 60_000,
     };
@@ -131,6 +136,8 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     }
     server.rest().await?;
     let rest_after = memory_mib(server.process_id())?;
+    say("chat beside tenants whose providers are slow and fail");
+    let isolation = isolation::measure(&server, &questions, extent.isolated).await?;
     drop(server);
 
     let built_in = if options.no_model {
@@ -141,10 +148,12 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     };
 
     let mut rows = chat::rows(&chats, &ceilings);
+    rows.push(isolation.row());
     rows.push(retrieval.row());
     rows.push(ingestion.row());
     rows.extend(built_in::rows(&built_in));
-    let mut tables = vec![chat::table(&chats), ceilings.table(), retrieval.table(), ingestion.table()];
+    let mut tables =
+        vec![chat::table(&chats), isolation.table(), ceilings.table(), retrieval.table(), ingestion.table()];
     tables.extend(built_in.ok().map(|measured| measured.table()));
 
     let mut conditions = conditions(&machine);

@@ -79,10 +79,11 @@ pub(crate) async fn create_session(
     headers: HeaderMap,
     Json(request): Json<SessionRequest>,
 ) -> Result<Response, Problem> {
+    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok()).ok_or_else(origin_not_allowed)?;
     let (tenant, chatbot) = find(&access.pool, request.chatbot).await?;
-    let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
-    let origin = origin.filter(|origin| chatbot.spec.allowed_origins.iter().any(|allowed| allowed == origin));
-    let origin = origin.ok_or_else(origin_not_allowed)?;
+    if !chatbot.spec.allowed_origins.iter().any(|allowed| allowed == origin) {
+        return Err(origin_not_allowed());
+    }
     if chatbot.suspended {
         return Err(Problem::new(ProblemKind::ChatbotSuspended, "the chatbot takes no questions at the moment"));
     }

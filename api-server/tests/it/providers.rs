@@ -201,7 +201,10 @@ async fn settings_are_checked_field_by_field(owner: PgPool) {
         let problem = put(body).await.problem(422, "invalid_field");
         assert!(problem["detail"].as_str().unwrap().contains(field), "{problem}");
     }
-    world.put("/tenant/providers/images", &json!({"kind": "openai", "model": "m"})).await.problem(400, "bad_request");
+    world
+        .put("/tenant/providers/images", &json!({"kind": "openai", "model": "m"}))
+        .await
+        .problem(404, "route_not_found");
 
     let prices = json!({"m": {"prompt": 0.4, "completion": 1.6}});
     let listed = put(json!({"kind": "openai", "model": "m", "api_key": CANARY, "prices": prices})).await.json(200);

@@ -49,7 +49,7 @@ pub(super) async fn measure(
 ) -> anyhow::Result<MeasuredChat> {
     let accept = if chat.streamed { "text/event-stream" } else { "application/json" };
     let target = Target::post(&server.chat_url(), questions, judge)?
-        .header("authorization", &format!("Bearer {}", Server::token()))?
+        .header("authorization", &format!("Bearer {}", server.token()))?
         .header("accept", accept)?;
     let target = Arc::new(target);
     load::run(&target, chat.clients, Until::Elapsed(extent.warm_up)).await?;
@@ -61,7 +61,7 @@ pub(super) async fn measure(
 }
 
 /// A whole reply says whether its answer came from the model; another one cost no model call.
-fn judge(body: &[u8]) -> Judgement {
+pub(super) fn judge(body: &[u8]) -> Judgement {
     let says = |text: &[u8]| body.windows(text.len()).rev().any(|window| window == text);
     if says(br#""kind":"generated""#) {
         Judgement::Good

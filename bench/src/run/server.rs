@@ -12,6 +12,7 @@ use docbrain_core::env;
 use reqwest::Client;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::corpus::{Corpus, Document};
@@ -22,6 +23,8 @@ use crate::machine::{Watched, postmaster_below};
 const TOKEN: &str = "docbrain-bench-admin-token-for-one-run";
 /// The chatbot that the first start creates.
 const CHATBOT: &str = "demo";
+/// Questions a minute that the chatbot may be asked: so many that none is refused, and every one is counted.
+const QUESTIONS_PER_MINUTE: u32 = 1_000_000;
 const READY_LIMIT: Duration = Duration::from_mins(3);
 const RUN_LIMIT: Duration = Duration::from_mins(15);
 const POLL: Duration = Duration::from_millis(50);
@@ -54,6 +57,8 @@ pub(super) struct Server {
     base_url: String,
     client: Client,
     stub: u32,
+    /// An API token that may chat.
+    token: String,
 }
 
 /// How a run of ingestion stands.
@@ -105,8 +110,10 @@ impl Server {
         let address = free_address()?;
         let mut command = Command::new(setup.binary);
         command
-            .args(["up", "--listen", &address.to_string(), "--home"])
+            .args(["up", "--listen", &address.to_string(), "--registration", "open", "--log-format", "json"])
+            .args(["--log-filter", "info", "--home"])
             .arg(folder.path())
+            .env(env::ALLOWED_NETWORKS, "127.0.0.0/8")
             .envs([(env::ADMIN_TOKEN, TOKEN), (env::CHAT_BASE_URL, setup.model_url), (env::CHAT_API_KEY, "stub")])
             .env(env::CHAT_MODEL, crate::stub::CHAT_MODEL)
             .env_remove(env::DATABASE_URL)
@@ -122,9 +129,41 @@ impl Server {
         let client =
             Client::builder().no_proxy().timeout(Duration::from_mins(2)).build().context("failed to make a client")?;
         let process = Process::start(&mut command)?;
-        let mut server = Self { process, folder, base_url: format!("http://{address}"), client, stub: setup.stub };
+        let base_url = format!("http://{address}");
+        let mut server = Self { process, folder, base_url, client, stub: setup.stub, token: String::new() };
         server.ready().await?;
+        server.prepare().await?;
         Ok(server)
+    }
+
+    /// Chat as in production: with a token of a tenant, and counted.
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while self.client.get(self.url(&format!("/chatbots/{CHATBOT}"))).bearer_auth(TOKEN).send().await?.status()
+            != 200
+        {
+            if begun.elapsed() > READY_LIMIT {
+                bail!("there is no chatbot {CHATBOT}; the server said:\n{}", self.last_words());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let limits = json!({"spec": {"limits": {"questionsPerMinute": QUESTIONS_PER_MINUTE}}});
+        let edit = self.client.patch(self.url(&format!("/chatbots/{CHATBOT}"))).bearer_auth(TOKEN);
+        let _: Value = reply(edit.header("if-match", "*").json(&limits)).await.context("failed to set a limit")?;
+        let wanted = json!({"name": "bench", "scopes": ["chat"]});
+        let made = self.client.post(self.url("/tokens")).bearer_auth(TOKEN).json(&wanted);
+        let made: Value = reply(made).await.context("failed to make a token")?;
+        made["token"].as_str().context("there is no token in the reply")?.clone_into(&mut self.token);
+        Ok(())
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base_url)
+    }
+
+    /// A client of the API, for what is not measured.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {
@@ -211,9 +250,23 @@ impl Server {
         Ok(accepted.run_id)
     }
 
+    /// Uploads one document for a tenant of its own, and waits until it is indexed.
+    pub(super) async fn teach(&self, token: &str, chatbot: &str, text: &str) -> anyhow::Result<()> {
+        let part = Part::bytes(text.as_bytes().to_vec()).file_name("guide.md");
+        let form = Form::new().text("chatbot", chatbot.to_owned()).part("file", part);
+        let accepted: Accepted =
+            reply(self.client.post(self.url("/document/ingest")).bearer_auth(token).multipart(form)).await?;
+        let id = accepted.run_id.context("the document was not new")?;
+        self.follow_as(token, &id, Instant::now()).await.map(drop)
+    }
+
     async fn follow(&self, id: &str, begun: Instant) -> anyhow::Result<Run> {
+        self.follow_as(TOKEN, id, begun).await
+    }
+
+    async fn follow_as(&self, token: &str, id: &str, begun: Instant) -> anyhow::Result<Run> {
         loop {
-            let request = self.client.get(format!("{}/runs/{id}", self.base_url)).bearer_auth(TOKEN);
+            let request = self.client.get(self.url(&format!("/runs/{id}"))).bearer_auth(token);
             let run: Run = reply(request).await.with_context(|| format!("failed to follow run {id}"))?;
             match run.state {
                 RunState::Succeeded => return Ok(run),
@@ -240,13 +293,13 @@ impl Server {
         serde_json::json!({"chatbot": CHATBOT, "message": question}).to_string()
     }
 
-    pub(super) const fn token() -> &'static str {
-        TOKEN
+    pub(super) fn token(&self) -> &str {
+        &self.token
     }
 }
 
 /// The body of a successful reply; of another one, an error with its text.
-async fn reply<T: serde::de::DeserializeOwned>(request: reqwest::RequestBuilder) -> anyhow::Result<T> {
+pub(super) async fn reply<T: serde::de::DeserializeOwned>(request: reqwest::RequestBuilder) -> anyhow::Result<T> {
     let reply = request.send().await.context("the request failed")?;
     let (status, text) = (reply.status(), reply.text().await.context("the reply broke off")?);
     if !status.is_success() {

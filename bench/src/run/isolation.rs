@@ -1,0 +1,132 @@
+//! What tenants with a slow and a failing model provider do to the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::chat;
+use super::server::{Server, reply};
+use crate::load::{self, Bodies, Judgement, Summary, Target, Until};
+use crate::report::{Budget, Row, Table, number};
+
+/// Chats at the same time: half of the healthy tenant, a quarter of each of the others.
+const HEALTHY: usize = 32;
+const DISTURBING: usize = 16;
+/// How long the slow provider takes for an answer.
+const SLOW: Duration = Duration::from_secs(5);
+const GUIDE: &str = "# Keys\n\nThe EXPIRE command sets a timeout on a key. After the timeout the key is deleted.\n";
+const QUESTION: &str = "Which command sets a timeout on a key?";
+
+/// Latencies of the healthy tenant, alone and beside the others.
+pub(super) struct MeasuredIsolation {
+    alone: Summary,
+    beside: Summary,
+    slow: Summary,
+    failing: Summary,
+}
+
+/// Asks as the healthy tenant alone, then beside both others for `measured`, then alone again.
+pub(super) async fn measure(
+    server: &Server,
+    questions: &Arc<Bodies>,
+    measured: Duration,
+) -> anyhow::Result<MeasuredIsolation> {
+    let healthy = target(server, questions, server.token(), chat::judge)?;
+    let slow = disturber(server, "slow", SLOW).await?;
+    let failing = disturber(server, "failing", Duration::ZERO).await?;
+    load::run(&healthy, HEALTHY, Until::Elapsed(Duration::from_secs(3))).await?;
+    let before = load::run(&healthy, HEALTHY, Until::Elapsed(measured / 2)).await?;
+    let (beside, slow, failing) = tokio::try_join!(
+        load::run(&healthy, HEALTHY, Until::Elapsed(measured)),
+        load::run(&slow, DISTURBING, Until::Elapsed(measured)),
+        load::run(&failing, DISTURBING, Until::Elapsed(measured)),
+    )?;
+    let after = load::run(&healthy, HEALTHY, Until::Elapsed(measured / 2)).await?;
+    // The machine may have been faster before or after: the slower one is what would have been anyway.
+    let alone = if before.latency.p95 > after.latency.p95 { before } else { after };
+    Ok(MeasuredIsolation { alone, beside, slow, failing })
+}
+
+/// A tenant of its own whose provider fails, after `pause`.
+async fn disturber(server: &Server, name: &str, pause: Duration) -> anyhow::Result<Arc<Target>> {
+    let account =
+        json!({"email": format!("{name}@bench.example"), "password": "correct horse battery", "tenant": name});
+    let made: Value = reply(server.client().post(server.url("/auth/register")).json(&account)).await?;
+    let token = made["access_token"].as_str().context("there is no access token in the reply")?;
+    let provider = json!({"kind": "compatible", "base_url": provider(pause).await?, "model": "m", "api_key": "k"});
+    let set = server.client().put(server.url("/tenant/providers/chat")).bearer_auth(token).json(&provider);
+    let _: Value = reply(set).await.context("failed to set a provider")?;
+    server.teach(token, "assistant", GUIDE).await.context("failed to teach a chatbot")?;
+    let key = json!({"name": "bench", "scopes": ["chat"]});
+    let key: Value = reply(server.client().post(server.url("/tokens")).bearer_auth(token).json(&key)).await?;
+    let body = json!({"chatbot": "assistant", "message": QUESTION}).to_string();
+    target(server, &Bodies::new([body])?, key["token"].as_str().unwrap_or_default(), |_| Judgement::Good)
+}
+
+fn target(
+    server: &Server,
+    bodies: &Arc<Bodies>,
+    token: &str,
+    judge: fn(&[u8]) -> Judgement,
+) -> anyhow::Result<Arc<Target>> {
+    let target = Target::post(&server.chat_url(), bodies, judge)?;
+    Ok(Arc::new(target.header("authorization", &format!("Bearer {token}"))?))
+}
+
+/// A model server that answers every request with 500, after a pause; its base URL.
+async fn provider(pause: Duration) -> anyhow::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to listen as a provider")?;
+    let url = format!("http://{}/v1", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(fail(stream, pause));
+        }
+    });
+    Ok(url)
+}
+
+async fn fail(mut stream: TcpStream, pause: Duration) -> std::io::Result<()> {
+    let mut request = vec![0; 64 * 1024];
+    while stream.read(&mut request).await? > 0 {
+        tokio::time::sleep(pause).await;
+        stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\n\r\n{}").await?;
+    }
+    Ok(())
+}
+
+impl MeasuredIsolation {
+    pub(super) fn row(&self) -> Row {
+        let (alone, beside) = (self.alone.latency.p95, self.beside.latency.p95);
+        let what = "p95 of a healthy tenant beside a slow and a failing provider, against alone";
+        let note = format!(
+            "{HEALTHY} chats of the healthy tenant, {DISTURBING} of each other; p95 {} ms alone, {} ms beside",
+            number(alone),
+            number(beside)
+        );
+        Row::measured(what, Budget::AtMost(1.2, "x"), beside / alone, note)
+    }
+
+    pub(super) fn table(&self) -> Table {
+        let row = |name: &str, summary: &Summary| chat_cells(name, summary);
+        Table {
+            title: "Tenants side by side: one healthy, one whose provider takes five seconds to fail, one whose provider fails at once.",
+            columns: &["load", "replies", "errors", "ms p50 / p95 / p99"],
+            rows: vec![
+                row("healthy, alone", &self.alone),
+                row("healthy, beside the others", &self.beside),
+                row("slow", &self.slow),
+                row("failing", &self.failing),
+            ],
+        }
+    }
+}
+
+fn chat_cells(name: &str, summary: &Summary) -> Vec<String> {
+    let latency = &summary.latency;
+    let latencies = format!("{} / {} / {}", number(latency.p50), number(latency.p95), number(latency.p99));
+    vec![name.to_owned(), summary.replies.to_string(), summary.errors.to_string(), latencies]
+}
