@@ -17,13 +17,13 @@ const EXPIRE: &str = "The EXPIRE command sets a timeout on a key, and the key is
 const QUESTION: &str = "Which command sets a timeout on a key?";
 
 /// Waits until the minute has some seconds left, so that what follows falls into one.
-async fn in_one_minute() {
+pub(crate) async fn in_one_minute() {
     while Utc::now().second() >= 45 {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-async fn limit_chatbot(world: &World, limits: &Value) {
+pub(crate) async fn limit_chatbot(world: &World, limits: &Value) {
     sqlx::query("update chatbots set spec = spec || jsonb_build_object('limits', $1) where name = 'helper'")
         .bind(limits)
         .execute(&world.owner)

@@ -1,8 +1,10 @@
 //! Health checks and metrics.
 
 use docbrain_core::store::schema;
+use std::time::Duration;
+
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::harness::World;
 
@@ -52,4 +54,41 @@ async fn requests_and_answers_are_counted(owner: PgPool) {
         assert!(metrics.text().lines().any(|found| found.starts_with(line)), "{line}\n{}", metrics.text());
     }
     assert!(!metrics.text().contains("particular"));
+}
+
+/// Ends every connection of the API to its database, as a failover does.
+async fn kill_connections(world: &World, but_only: &str) -> i64 {
+    let kill = format!(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity
+         where datname = current_database() and usename = 'docbrain_api' and {but_only}"
+    );
+    sqlx::query_scalar(AssertSqlSafe(kill)).fetch_one(&world.owner).await.unwrap()
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_connection_that_dies_in_the_middle_of_a_request_is_a_503(owner: PgPool) {
+    let world = World::new(owner).await;
+    // The exchange cannot be written, so the request is caught in the middle.
+    let mut lock = world.owner.begin().await.unwrap();
+    sqlx::query("lock table messages in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let killed = async {
+        while kill_connections(&world, "wait_event_type = 'Lock'").await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (reply, ()) = tokio::join!(world.chat("Who painted the ceiling?"), killed);
+    reply.problem(503, "database_unavailable");
+    assert_eq!(reply.headers["retry-after"], "1");
+    lock.rollback().await.unwrap();
+
+    assert!(kill_connections(&world, "true").await > 0);
+    // Each connection that has died fails one request at most.
+    for _ in 0..4 {
+        let reply = world.chat("Who painted the ceiling?").await;
+        if reply.status == 200 {
+            break;
+        }
+        reply.problem(503, "database_unavailable");
+    }
+    world.chat("Who painted the ceiling?").await.json(200);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use docbrain_core::env;
 use docbrain_core::store::roles::{self, Login};
+use futures::{StreamExt, stream};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::World;
+use crate::limits::{in_one_minute, limit_chatbot};
 
 /// Stands in every secret, and in what a visitor writes.
 const CANARY: &str = "the-canary";
@@ -182,4 +184,43 @@ async fn a_failure_is_logged_and_reported_under_its_request(owner: PgPool) {
     let [report] = reports.as_slice() else { panic!("{reports:#?}") };
     assert!(report.contains(r#""request_id":"follow-me""#) && report.contains("request failed"), "{report}");
     assert!(!report.contains(CANARY) && !report.contains("the model is gone"), "{report}");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn two_processes_keep_a_limit_together(owner: PgPool) {
+    const LIMIT: usize = 100;
+    let world = World::new(owner).await;
+    limit_chatbot(&world, &json!({"questionsPerMinute": LIMIT})).await;
+    let models = MockServer::start().await;
+    let embedding = json!({"data": [{"index": 0, "embedding": vec![0.125; 64]}], "model": "m"});
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_json(embedding)).mount(&models).await;
+    let database = login(&world.owner).await;
+    let client = reqwest::Client::new();
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        let port = free_port();
+        let mut settings = settings(&database, &models, port);
+        settings.retain(|(name, _)| *name != env::SENTRY_DSN);
+        servers
+            .push((program(&[], &settings).stderr(Stdio::null()).spawn().unwrap(), format!("http://127.0.0.1:{port}")));
+    }
+    for (_, url) in &servers {
+        until_started(&client, url).await;
+    }
+    in_one_minute().await;
+    // Each is asked as often as both may answer, by several clients at a time.
+    let asked = servers.iter().flat_map(|(_, url)| std::iter::repeat_n(url, LIMIT)).map(async |url| {
+        let request = client.post(format!("{url}/conversation/chat")).bearer_auth(CANARY.repeat(4));
+        let question = json!({"chatbot": "helper", "message": "Which key?"});
+        let reply = request.header("x-docbrain-tenant", "acme").json(&question).send().await.unwrap();
+        assert!(matches!(reply.status().as_u16(), 200 | 429), "{}", reply.status());
+        reply.status() == StatusCode::OK
+    });
+    let answered: Vec<bool> = stream::iter(asked).buffer_unordered(16).collect().await;
+    let answered = answered.into_iter().filter(|answered| *answered).count();
+    for (mut process, _) in servers {
+        terminate(&process);
+        assert!(process.wait().unwrap().success());
+    }
+    assert!((LIMIT - 5..=LIMIT).contains(&answered), "{answered} of {LIMIT} questions were answered");
 }
