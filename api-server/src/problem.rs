@@ -199,6 +199,13 @@ impl Problem {
         format!("{}: {}", self.kind.title(), self.detail)
     }
 
+    /// The database cannot be reached at the moment.
+    pub(crate) fn database_unavailable(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::new(ProblemKind::DatabaseUnavailable, "try again in a moment")
+            .retry_after(Duration::from_secs(1))
+            .because(source)
+    }
+
     /// The server ends before the answer does.
     pub(crate) fn stopping() -> Self {
         Self::new(ProblemKind::NotReady, "the server stops; send the request again")
@@ -276,9 +283,7 @@ pub(crate) struct ProblemBody {
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         if error.is_unavailable() {
-            return Self::new(ProblemKind::DatabaseUnavailable, "try again in a moment")
-                .retry_after(Duration::from_secs(1))
-                .because(error);
+            return Self::database_unavailable(error);
         }
         let what = match error {
             store::Error::NotFound { what } => what,

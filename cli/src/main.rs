@@ -25,6 +25,7 @@ mod launcher;
 mod migrate;
 mod postgres;
 mod show;
+mod superuser;
 mod up;
 
 use installation::InstallationArguments;
@@ -74,6 +75,8 @@ enum Command {
     /// Make, list and rotate the keys that secrets at rest are encrypted with
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Say who may act for the installation
+    Superuser(superuser::SuperuserArguments),
     /// Bring the database's schema up to date
     Migrate,
     /// Run a command with an embedded PostgreSQL, as DATABASE_URL
@@ -94,6 +97,7 @@ async fn main() -> ExitCode {
         Command::Ask(arguments) => ask::ask(&installation, &arguments).await,
         Command::Eval(arguments) => eval::eval(&installation, &arguments).await,
         Command::Keys(command) => keys::keys(&installation, &command).await,
+        Command::Superuser(arguments) => superuser::superuser(&installation, &arguments).await,
         Command::Migrate => migrate::migrate(&installation).await,
         Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
     };

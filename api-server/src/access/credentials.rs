@@ -222,7 +222,11 @@ fn ended() -> Problem {
 
 /// A failure that several requests waited for.
 fn shared(error: Arc<store::Error>) -> Problem {
-    Problem::internal(error)
+    match Arc::try_unwrap(error) {
+        Ok(error) => error.into(),
+        Err(error) if error.is_unavailable() => Problem::database_unavailable(error),
+        Err(error) => Problem::internal(error),
+    }
 }
 
 #[cfg(test)]

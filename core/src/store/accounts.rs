@@ -63,11 +63,12 @@ pub async fn by_subject(pool: &Pool, issuer: &str, subject: &str) -> Result<Opti
     Ok(id.map(AccountId))
 }
 
-/// Ties an account to a subject of OpenID Connect.
+/// Ties an account to a subject of OpenID Connect. A password and sessions from before go: nobody has verified that the
+/// e-mail was theirs.
 pub async fn set_subject(pool: &Pool, account: AccountId, issuer: &str, subject: &str) -> Result<(), Error> {
     let mut tx = super::AccountTx::begin(pool, account).await?;
     let updated = sqlx::query!(
-        "update accounts set oidc_issuer = $2, oidc_subject = $3 where id = $1",
+        "update accounts set oidc_issuer = $2, oidc_subject = $3, password_hash = null where id = $1",
         account.0,
         issuer,
         subject,
@@ -75,6 +76,7 @@ pub async fn set_subject(pool: &Pool, account: AccountId, issuer: &str, subject:
     .execute(&mut *tx)
     .await?;
     found(updated.rows_affected())?;
+    sqlx::query!("delete from sessions where account_id = $1", account.0).execute(&mut *tx).await?;
     tx.commit().await
 }
 

@@ -68,11 +68,11 @@ pub async fn list(tx: &mut TenantTx) -> Result<Vec<MemberRow>, Error> {
         .collect())
 }
 
-/// Adds a member, or gives one another role.
+/// Adds a member; one who is a member already keeps the role.
 pub async fn put(tx: &mut TenantTx, account: AccountId, role: Role) -> Result<(), Error> {
     sqlx::query!(
         "insert into memberships (tenant_id, account_id, role) values ($1, $2, $3)
-         on conflict (tenant_id, account_id) do update set role = excluded.role",
+         on conflict (tenant_id, account_id) do nothing",
         tx.tenant().0,
         account.0,
         role.word(),
