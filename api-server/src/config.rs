@@ -196,7 +196,7 @@ fn keys(text: &str, lengths: RangeInclusive<usize>) -> Result<Vec<NamedKey>, Str
 }
 
 fn keyring(text: &str) -> Result<Keyring, String> {
-    Keyring::parse(&text.into()).map_err(|wrong| format!("{wrong}; set id:base64, made by `docbrain keys generate`"))
+    Keyring::parse(&text.into()).map_err(|wrong| wrong.to_string())
 }
 
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {

@@ -6,7 +6,7 @@
 //! | `postgres` | the embedded database server |
 //! | `installation` | a database, migrated, with its roles and models |
 //! | `launcher` | a process for each ingestion run that is due |
-//! | `up`, `apply`, `ask`, `ingest`, `eval`, `keys`, `migrate` | one module a command |
+//! | `up`, `apply`, `ask`, `ingest`, `eval`, `keys`, `superuser`, `migrate` | one module a command |
 
 use std::process::ExitCode;
 
@@ -102,11 +102,7 @@ async fn main() -> ExitCode {
         Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
     };
     telemetry.stop().await;
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            show::error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    show::error(&error);
+    ExitCode::FAILURE
 }
