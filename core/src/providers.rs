@@ -1,6 +1,6 @@
 //! Which models a tenant uses: those of its own providers, else the installation's.
 //!
-//! [`Providers`] is asked at each question, and remembers for [`FRESH`] what it was told. The clients of a provider, with
+//! [`Providers`] is asked at each question, and remembers for a second and a half what it was told. The clients of a provider, with
 //! their connections, stay for as long as its settings do.
 
 use std::collections::BTreeMap;
