@@ -104,7 +104,6 @@ impl From<Refusal> for Problem {
             Refusal::Provision(ProvisionError::Refused(ManifestError::Refused { problems, .. })) => {
                 Self::new(ProblemKind::InvalidField, problems.join("; "))
             }
-            Refusal::Provision(ProvisionError::Immutable { message }) => Self::new(ProblemKind::InvalidField, message),
             Refusal::Provision(error) => Self::internal(error),
         }
     }

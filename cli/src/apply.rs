@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use docbrain_core::provision::Applied;
 use docbrain_crds::manifest::{self, Resource};
 use serde_json::json;
 
@@ -51,11 +50,8 @@ pub(crate) async fn apply(installation: &InstallationArguments, arguments: &Appl
     let provisioner = installation.provisioner();
     let mut results = Vec::new();
     for resource in &resources {
-        let applied = provisioner.apply(resource).await.with_context(|| resource.label())?;
-        let word = match applied {
-            Applied::Configured => "configured",
-            Applied::Unchanged => "unchanged",
-        };
+        let written = provisioner.apply(resource).await.with_context(|| resource.label())?;
+        let word = if written.changed { "configured" } else { "unchanged" };
         results.push(json!({ "resource": resource.label(), "result": word }));
         if !arguments.json {
             show::line(&format!("{} {word}", resource.label()));

@@ -70,3 +70,25 @@ pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 pub const LOG_FORMAT: &str = "LOG_FORMAT";
 /// Which log lines are written, in the syntax of tracing's `EnvFilter`; default `info`.
 pub const LOG_FILTER: &str = "RUST_LOG";
+/// The knowledge source of a run that its own process asks for, as a schedule's does: with [`TRIGGER`], in the place of
+/// [`RUN_ID`].
+pub const SOURCE_ID: &str = "DOCBRAIN_SOURCE_ID";
+/// What sets such a run off: the same word never runs twice.
+pub const TRIGGER: &str = "DOCBRAIN_TRIGGER";
+/// Folder with a file for each key of the Secret that a knowledge source names: `username`, `password`,
+/// `ssh-privatekey`, `known_hosts`.
+pub const CREDENTIALS_DIR: &str = "DOCBRAIN_CREDENTIALS_DIR";
+/// Where configuration is kept: `local` (rows, the default) or `kubernetes` (custom resources).
+pub const CONTROL_PLANE: &str = "DOCBRAIN_CONTROL_PLANE";
+/// What the passwords of database roles are derived from; at least 32 characters.
+pub const ROLE_SECRET: &str = "DOCBRAIN_ROLE_SECRET";
+/// Image of `docbrain-ingest`, which the operator runs.
+pub const INGEST_IMAGE: &str = "DOCBRAIN_INGEST_IMAGE";
+/// When that image is pulled: `IfNotPresent` (default), `Always` or `Never`.
+pub const INGEST_IMAGE_PULL_POLICY: &str = "DOCBRAIN_INGEST_IMAGE_PULL_POLICY";
+/// Networks of the cluster, its services and nodes, which a tenant's pods must not reach: CIDR blocks separated by commas.
+pub const CLUSTER_NETWORKS: &str = "DOCBRAIN_CLUSTER_NETWORKS";
+/// Namespace and name of the pod that a program runs in.
+pub const POD_NAMESPACE: &str = "POD_NAMESPACE";
+/// See [`POD_NAMESPACE`].
+pub const POD_NAME: &str = "POD_NAME";

@@ -1,14 +1,16 @@
 //! A custom resource's spec to rows in Postgres. The operator calls this in a cluster, `docbrain apply` on one machine.
 
 use docbrain_crds::manifest::{self, Kind, ManifestError, Resource};
-use docbrain_crds::{DeletionPolicy, KnowledgeSource, ObjectMeta, Tenant};
+use docbrain_crds::{DeletionPolicy, KnowledgeSource, KnowledgeSourceSpec, ObjectMeta, Tenant};
 use secrecy::SecretString;
+use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::ids::{KnowledgeSourceId, TenantId};
 use crate::store::chatbots::ChatbotRef;
 use crate::store::roles::Login;
+use crate::store::specs::{Locked, Origin};
 use crate::store::{self, Pool, TenantTx, Written};
 
 /// Why a resource could not be provisioned.
@@ -19,12 +21,6 @@ pub enum ProvisionError {
     NoTenant {
         /// The namespace.
         namespace: String,
-    },
-    /// The tenant is in another namespace already.
-    #[error("{message}")]
-    Immutable {
-        /// Which field, and what to do instead.
-        message: String,
     },
     /// The spec breaks a rule of its schema.
     #[error(transparent)]
@@ -44,15 +40,6 @@ pub enum ProvisionError {
     },
 }
 
-/// What applying a resource did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// Its rows were written.
-    Configured,
-    /// They were as they should be.
-    Unchanged,
-}
-
 /// Writes projections as the owner of the schema.
 #[derive(Clone)]
 pub struct Provisioner {
@@ -67,17 +54,16 @@ impl Provisioner {
     }
 
     /// Brings the rows of a resource in line with its spec. Applying twice is applying once.
-    pub async fn apply(&self, resource: &Resource) -> Result<Applied, ProvisionError> {
-        let changed = match resource {
-            Resource::Tenant(tenant) => self.apply_tenant(tenant).await?,
+    pub async fn apply(&self, resource: &Resource) -> Result<Written, ProvisionError> {
+        match resource {
+            Resource::Tenant(tenant) => self.apply_tenant(tenant).await,
             Resource::KnowledgeSource(_) | Resource::Chatbot(_) => {
                 let mut tx = self.begin(resource.namespace()).await?;
                 let written = write(&mut tx, resource).await?;
                 tx.commit().await?;
-                written.changed
+                Ok(written)
             }
-        };
-        Ok(if changed { Applied::Configured } else { Applied::Unchanged })
+        }
     }
 
     /// Removes a resource; its rows go or stay by its deletion policy. What is gone already is no error.
@@ -102,25 +88,25 @@ impl Provisioner {
         }
     }
 
-    async fn begin(&self, namespace: &str) -> Result<TenantTx, ProvisionError> {
+    /// A transaction of the tenant that a namespace belongs to.
+    pub async fn begin(&self, namespace: &str) -> Result<TenantTx, ProvisionError> {
         let tenant = store::tenants::named(&self.owner, namespace)
             .await?
             .ok_or_else(|| ProvisionError::NoTenant { namespace: namespace.to_owned() })?;
         Ok(TenantTx::begin(&self.owner, tenant).await?)
     }
 
-    async fn apply_tenant(&self, tenant: &Tenant) -> Result<bool, ProvisionError> {
-        let name = name_of(&tenant.metadata);
-        let id = store::tenants::named(&self.owner, name).await?.unwrap_or_else(TenantId::new);
+    async fn apply_tenant(&self, tenant: &Tenant) -> Result<Written, ProvisionError> {
+        let id = store::tenants::named(&self.owner, tenant.own_namespace()).await?.unwrap_or_else(TenantId::new);
         let mut tx = TenantTx::begin(&self.owner, id).await?;
         let written = write_tenant(&mut tx, tenant).await?;
         tx.commit().await?;
         store::roles::ensure(&self.owner, Login::Ingest(id), &self.role_secret).await?;
-        Ok(written.changed)
+        Ok(written)
     }
 
     async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), ProvisionError> {
-        let Some(id) = store::tenants::named(&self.owner, name_of(&tenant.metadata)).await? else {
+        let Some(id) = store::tenants::named(&self.owner, tenant.own_namespace()).await? else {
             return Ok(());
         };
         let mut tx = TenantTx::begin(&self.owner, id).await?;
@@ -129,7 +115,7 @@ impl Provisioner {
             DeletionPolicy::Retain => {
                 let mut retained = tenant.spec.clone();
                 retained.suspended = true;
-                store::tenants::put(&mut tx, name_of(&tenant.metadata), &retained).await?;
+                store::tenants::put(&mut tx, tenant.own_namespace(), &retained, origin_of(&tenant.metadata)).await?;
             }
         }
         tx.commit().await?;
@@ -145,7 +131,13 @@ pub async fn write(tx: &mut TenantTx, resource: &Resource) -> Result<Written, Pr
     match resource {
         Resource::Tenant(tenant) => write_tenant(tx, tenant).await,
         Resource::KnowledgeSource(source) => write_source(tx, source).await,
-        Resource::Chatbot(chatbot) => Ok(store::chatbots::put(tx, name_of(&chatbot.metadata), &chatbot.spec).await?),
+        Resource::Chatbot(chatbot) => {
+            let (name, origin) = (name_of(&chatbot.metadata), origin_of(&chatbot.metadata));
+            match standing(tx, Kind::Chatbot, name, &chatbot.spec, origin).await? {
+                Standing::Stays(written) => Ok(written),
+                Standing::Changes(_) => Ok(store::chatbots::put(tx, name, &chatbot.spec, origin).await?),
+            }
+        }
     }
 }
 
@@ -203,30 +195,79 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The tenant's row is named by its namespace, since that is how every other resource names its tenant.
-async fn write_tenant(tx: &mut TenantTx, tenant: &Tenant) -> Result<Written, ProvisionError> {
-    let name = name_of(&tenant.metadata);
-    if tenant.spec.namespace.as_deref().is_some_and(|namespace| namespace != name) {
-        return Err(ProvisionError::Immutable {
-            message: format!(
-                "tenant {name:?}: on one machine a tenant's namespace is its name; leave spec.namespace out"
-            ),
-        });
-    }
-    Ok(store::tenants::put(tx, name, &tenant.spec).await?)
+/// What writing a spec would come to.
+enum Standing {
+    /// The row holds it already, or a newer one.
+    Stays(Written),
+    /// It is to be written, in the place of this.
+    Changes(Option<Locked>),
 }
 
-/// A change of how documents are cut asks for a run, which builds the new generation beside the old one.
+async fn standing(
+    tx: &mut TenantTx,
+    kind: Kind,
+    name: &str,
+    spec: &impl Serialize,
+    origin: Origin,
+) -> Result<Standing, ProvisionError> {
+    let before = match store::specs::lock(tx, kind, name).await {
+        Ok(before) => before,
+        Err(store::Error::NotFound { .. }) => return Ok(Standing::Changes(None)),
+        Err(error) => return Err(error.into()),
+    };
+    let spec = serde_json::to_value(spec).expect("a spec is JSON");
+    let is_same = before.spec == spec && before.origin == origin;
+    if is_same || before.origin.is_newer_than(origin) {
+        return Ok(Standing::Stays(Written { id: before.id, revision: before.revision, changed: false }));
+    }
+    Ok(Standing::Changes(Some(before)))
+}
+
+/// The tenant's row is named by its namespace, since that is how every other resource names its tenant.
+async fn write_tenant(tx: &mut TenantTx, tenant: &Tenant) -> Result<Written, ProvisionError> {
+    let (name, origin) = (tenant.own_namespace(), origin_of(&tenant.metadata));
+    match standing(tx, Kind::Tenant, name, &tenant.spec, origin).await? {
+        Standing::Stays(written) => Ok(written),
+        Standing::Changes(_) => Ok(store::tenants::put(tx, name, &tenant.spec, origin).await?),
+    }
+}
+
+/// A change of where documents come from, or of how they are cut, asks for a run.
 async fn write_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<Written, ProvisionError> {
-    let written = store::sources::put(tx, name_of(&source.metadata), &source.spec).await?;
+    let (name, origin) = (name_of(&source.metadata), origin_of(&source.metadata));
+    let before = match standing(tx, Kind::KnowledgeSource, name, &source.spec, origin).await? {
+        Standing::Stays(written) => return Ok(written),
+        Standing::Changes(before) => before,
+    };
+    let before: Option<KnowledgeSourceSpec> = before
+        .map(|before| serde_json::from_value(before.spec))
+        .transpose()
+        .map_err(|source| store::Error::Inconsistent { table: "knowledge_sources", source })?;
+    let written = store::sources::put(tx, name, &source.spec, origin).await?;
     let id = KnowledgeSourceId(written.id);
-    let documents = store::documents::count(tx, Some(&[id])).await?;
-    if written.changed && documents != store::documents::Counts::default() && !source.spec.suspended {
-        let spec = serde_json::to_vec(&source.spec).expect("a spec is JSON");
-        let trigger = format!("spec:{}:{}", hex::encode(Sha256::digest(spec)), uuid::Uuid::now_v7());
-        store::runs::enqueue(tx, id, &trigger).await?;
+    if wants_run(before.as_ref(), &source.spec) {
+        let is_uploaded = source.spec.source.upload.is_some();
+        let is_empty = store::documents::count(tx, Some(&[id])).await? == store::documents::Counts::default();
+        if !(is_uploaded && is_empty) {
+            store::runs::enqueue(tx, id, &format!("spec:{}", written.revision)).await?;
+        }
     }
     Ok(written)
+}
+
+/// Whether a knowledge source that was as `before` is to be read or indexed anew, so far as its spec can tell.
+fn wants_run(before: Option<&KnowledgeSourceSpec>, now: &KnowledgeSourceSpec) -> bool {
+    let is_as_before = before.is_some_and(|before| {
+        before.source == now.source && before.chunking == now.chunking && before.suspended == now.suspended
+    });
+    !now.suspended && !is_as_before
+}
+
+fn origin_of(metadata: &ObjectMeta) -> Origin {
+    Origin {
+        uid: metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()),
+        generation: metadata.generation.unwrap_or_default(),
+    }
 }
 
 fn name_of(metadata: &ObjectMeta) -> &str {

@@ -4,6 +4,7 @@ use docbrain_crds::{ChatbotSpec, Quota};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::specs::Origin;
 use super::{Error, Pool, TenantTx, Written};
 use crate::ids::{ChatbotId, GenerationId, KnowledgeSourceId, TenantId};
 use crate::lexical::Language;
@@ -85,28 +86,25 @@ pub async fn find<'e>(
 }
 
 /// Writes a chatbot's projection.
-pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<Written, Error> {
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec, origin: Origin) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
-    let changed = sqlx::query!(
-        "insert into chatbots as c (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
+    let row = sqlx::query!(
+        "insert into chatbots as c (tenant_id, id, name, spec, suspended, resource_uid, resource_generation)
+         values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (tenant_id, name) do update set
-            spec = excluded.spec, suspended = excluded.suspended, revision = c.revision + 1, updated_at = now()
-         where c.spec is distinct from excluded.spec",
+            spec = excluded.spec, suspended = excluded.suspended, revision = c.revision + 1, updated_at = now(),
+            resource_uid = excluded.resource_uid, resource_generation = excluded.resource_generation
+         returning id, revision",
         tx.tenant().0,
         ChatbotId::new().0,
         name,
         spec_json,
         spec.suspended,
+        origin.uid,
+        origin.generation,
     )
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    let row = sqlx::query!("select id, revision from chatbots where tenant_id = $1 and name = $2", tx.tenant().0, name)
-        .fetch_one(&mut **tx)
-        .await?;
-    let written = Written { id: row.id, revision: row.revision, changed: changed.rows_affected() == 1 };
-    if !written.changed {
-        return Ok(written);
-    }
     let sources: Vec<String> = spec.knowledge_sources.iter().map(|source| source.name.clone()).collect();
     sqlx::query!("delete from chatbot_sources where tenant_id = $1 and chatbot_id = $2", tx.tenant().0, row.id)
         .execute(&mut **tx)
@@ -119,7 +117,7 @@ pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec) -> Result<Wr
     )
     .execute(&mut **tx)
     .await?;
-    Ok(written)
+    Ok(Written { id: row.id, revision: row.revision, changed: true })
 }
 
 /// Deletes a chatbot with its conversations.

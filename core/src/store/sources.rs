@@ -2,6 +2,7 @@
 
 use docbrain_crds::KnowledgeSourceSpec;
 
+use super::specs::Origin;
 use super::{Error, TenantTx, Written};
 use crate::ids::{GenerationId, KnowledgeSourceId};
 
@@ -89,29 +90,26 @@ pub async fn at_work(tx: &mut TenantTx) -> Result<Vec<KnowledgeSourceId>, Error>
 }
 
 /// Writes a knowledge source's projection.
-pub async fn put(tx: &mut TenantTx, name: &str, spec: &KnowledgeSourceSpec) -> Result<Written, Error> {
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &KnowledgeSourceSpec, origin: Origin) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
-    let changed = sqlx::query!(
-        "insert into knowledge_sources as s (tenant_id, id, name, spec, suspended) values ($1, $2, $3, $4, $5)
+    let row = sqlx::query!(
+        "insert into knowledge_sources as s (tenant_id, id, name, spec, suspended, resource_uid, resource_generation)
+         values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (tenant_id, name) do update set
-            spec = excluded.spec, suspended = excluded.suspended, revision = s.revision + 1, updated_at = now()
-         where s.spec is distinct from excluded.spec",
+            spec = excluded.spec, suspended = excluded.suspended, revision = s.revision + 1, updated_at = now(),
+            resource_uid = excluded.resource_uid, resource_generation = excluded.resource_generation
+         returning id, revision",
         tx.tenant().0,
         KnowledgeSourceId::new().0,
         name,
         spec_json,
         spec.suspended,
-    )
-    .execute(&mut **tx)
-    .await?;
-    let row = sqlx::query!(
-        "select id, revision from knowledge_sources where tenant_id = $1 and name = $2",
-        tx.tenant().0,
-        name
+        origin.uid,
+        origin.generation,
     )
     .fetch_one(&mut **tx)
     .await?;
-    Ok(Written { id: row.id, revision: row.revision, changed: changed.rows_affected() == 1 })
+    Ok(Written { id: row.id, revision: row.revision, changed: true })
 }
 
 /// Deletes a knowledge source with its documents and its index.

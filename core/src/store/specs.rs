@@ -2,16 +2,47 @@
 
 use docbrain_crds::manifest::Kind;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Error, TenantTx};
 
 /// A spec whose row is locked until the transaction ends.
 #[derive(Clone, Debug)]
 pub struct Locked {
+    /// The row's id.
+    pub id: Uuid,
     /// The spec as it was applied.
     pub spec: Value,
     /// Counts its changes.
     pub revision: i64,
+    /// The custom resource it was last read from.
+    pub origin: Origin,
+}
+
+/// Which state of which custom resource a spec was read from; on one machine there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The resource's `metadata.uid`.
+    pub uid: Option<Uuid>,
+    /// Its `metadata.generation`.
+    pub generation: i64,
+}
+
+impl Origin {
+    /// Whether a spec from `other` would undo a newer one. Two resources of one name are in no order: the one that is read
+    /// last stands.
+    pub fn is_newer_than(self, other: Self) -> bool {
+        self.uid.is_some() && self.uid == other.uid && self.generation > other.generation
+    }
+}
+
+/// A locked row as Postgres gives it.
+struct Row {
+    id: Uuid,
+    spec: Value,
+    revision: i64,
+    resource_uid: Option<Uuid>,
+    resource_generation: i64,
 }
 
 /// Locks the spec of a resource of the tenant.
@@ -20,8 +51,9 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
     let locked = match kind {
         Kind::Tenant => {
             sqlx::query_as!(
-                Locked,
-                "select spec, revision from tenants where tenant_id = $1 and name = $2 for update",
+                Row,
+                "select tenant_id as id, spec, revision, resource_uid, resource_generation from tenants
+                 where tenant_id = $1 and name = $2 for update",
                 tenant,
                 name
             )
@@ -30,8 +62,9 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
         }
         Kind::Chatbot => {
             sqlx::query_as!(
-                Locked,
-                "select spec, revision from chatbots where tenant_id = $1 and name = $2 for update",
+                Row,
+                "select id, spec, revision, resource_uid, resource_generation from chatbots
+                 where tenant_id = $1 and name = $2 for update",
                 tenant,
                 name
             )
@@ -40,8 +73,9 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
         }
         Kind::KnowledgeSource => {
             sqlx::query_as!(
-                Locked,
-                "select spec, revision from knowledge_sources where tenant_id = $1 and name = $2 for update",
+                Row,
+                "select id, spec, revision, resource_uid, resource_generation from knowledge_sources
+                 where tenant_id = $1 and name = $2 for update",
                 tenant,
                 name
             )
@@ -54,5 +88,7 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
         Kind::Chatbot => "chatbot",
         Kind::KnowledgeSource => "knowledge source",
     };
-    locked.ok_or(Error::NotFound { what })
+    let Row { id, spec, revision, resource_uid, resource_generation } = locked.ok_or(Error::NotFound { what })?;
+    let origin = Origin { uid: resource_uid, generation: resource_generation };
+    Ok(Locked { id, spec, revision, origin })
 }

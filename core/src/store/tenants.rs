@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use docbrain_crds::TenantSpec;
 
+use super::specs::Origin;
 use super::{Error, Pool, TenantTx, Written};
 use crate::ids::TenantId;
 
@@ -82,28 +83,29 @@ pub async fn get(tx: &mut TenantTx) -> Result<TenantRow, Error> {
 }
 
 /// Writes a tenant's projection. [`Error::Taken`] when another tenant has the name.
-pub async fn put(tx: &mut TenantTx, name: &str, spec: &TenantSpec) -> Result<Written, Error> {
+pub async fn put(tx: &mut TenantTx, name: &str, spec: &TenantSpec, origin: Origin) -> Result<Written, Error> {
     let spec_json = serde_json::to_value(spec).expect("a spec is JSON");
-    let changed = sqlx::query!(
-        "insert into tenants as t (tenant_id, name, spec, suspended) values ($1, $2, $3, $4)
+    let revision = sqlx::query_scalar!(
+        "insert into tenants as t (tenant_id, name, spec, suspended, resource_uid, resource_generation)
+         values ($1, $2, $3, $4, $5, $6)
          on conflict (tenant_id) do update set
-            spec = excluded.spec, suspended = excluded.suspended, revision = t.revision + 1, updated_at = now()
-         where t.spec is distinct from excluded.spec",
+            spec = excluded.spec, suspended = excluded.suspended, revision = t.revision + 1, updated_at = now(),
+            resource_uid = excluded.resource_uid, resource_generation = excluded.resource_generation
+         returning revision",
         tx.tenant().0,
         name,
         spec_json,
         spec.suspended,
+        origin.uid,
+        origin.generation,
     )
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await
     .map_err(|error| match error.as_database_error().and_then(|error| error.constraint()) {
         Some("tenants_name_key") => Error::Taken { what: "tenant name" },
         _ => error.into(),
     })?;
-    let revision = sqlx::query_scalar!("select revision from tenants where tenant_id = $1", tx.tenant().0)
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(Written { id: tx.tenant().0, revision, changed: changed.rows_affected() == 1 })
+    Ok(Written { id: tx.tenant().0, revision, changed: true })
 }
 
 /// Deletes the tenant with every row it has, and the tables of its generations.
