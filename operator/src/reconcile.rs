@@ -31,7 +31,7 @@ pub enum ReconcileError {
         /// What was tried.
         action: &'static str,
         /// What it said.
-        source: Box<kube::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The rows could not be written.
     #[error("failed to provision")]
@@ -75,6 +75,13 @@ impl ReconcileError {
     }
 }
 
+/// What the API server says to a request that it refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Refused {
+    message: String,
+}
+
 /// Names what was tried.
 pub trait Doing<T> {
     /// As in `apply(…).await.doing("apply the Job")?`.
@@ -83,7 +90,13 @@ pub trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, kube::Error> {
     fn doing(self, action: &'static str) -> Result<T, ReconcileError> {
-        self.map_err(|source| ReconcileError::Kubernetes { action, source: Box::new(source) })
+        self.map_err(|error| ReconcileError::Kubernetes {
+            action,
+            source: match error {
+                kube::Error::Api(status) => Box::new(Refused { message: status.message }),
+                other => Box::new(other),
+            },
+        })
     }
 }
 

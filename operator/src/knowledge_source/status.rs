@@ -125,6 +125,8 @@ fn judge(source: &KnowledgeSource, observed: &Observed<'_>) -> (Verdict, Vec<Dra
         }
     } else if source.spec.suspended {
         Verdict::ready(reason::SUSPENDED, "suspended: no run starts")
+    } else if is_uploaded && documents.pending + documents.failed == 0 {
+        Verdict::ready(reason::NO_DOCUMENTS, "nothing has been uploaded yet")
     } else if let Some(name) = observed.missing_secret {
         Verdict::stalled(reason::SECRET_NOT_FOUND, format!("there is no Secret {name} in this namespace; create it"))
     } else if let Some(trouble) = observed.trouble {
@@ -135,8 +137,6 @@ fn judge(source: &KnowledgeSource, observed: &Observed<'_>) -> (Verdict, Vec<Dra
         Verdict::reconciling(reason::RUN_IN_PROGRESS, message)
     } else if let Some(failure) = failure {
         Verdict::stalled(reason::RUN_FAILED, failure)
-    } else if is_uploaded && documents.pending + documents.failed == 0 {
-        Verdict::ready(reason::NO_DOCUMENTS, "nothing has been uploaded yet")
     } else {
         Verdict::reconciling(reason::NOT_INDEXED, "no run has ended yet")
     };

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Networks that are nobody's in the world: private ones, this machine, link-local ones with the clouds' metadata, and
 /// what embeds them in IPv6 (IANA special-purpose registries, RFC 6890).
-const NOT_PUBLIC: [&str; 17] = [
+const NOT_PUBLIC: [&str; 16] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -24,7 +24,6 @@ const NOT_PUBLIC: [&str; 17] = [
     "224.0.0.0/4",
     "240.0.0.0/4",
     "::/127",
-    "::ffff:0:0/96",
     "64:ff9b::/96",
     "fc00::/7",
     "fe80::/10",
