@@ -7,54 +7,56 @@ set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 tier=${1:-api}
 helm=v4.3.1
-
-mkdir -p "$BIN"
 version=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' "$TOOLS/kube/go.mod")
 minor=${version#v1.}
-identity="-X k8s.io/component-base/version.gitVersion=$version"
-identity+=" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=${minor%%.*}"
+export CGO_ENABLED=0
 
-# A program is built again when what it is made from has changed.
-program() { # name, folder of its module, command that builds it into $BIN
-  local name=$1 module=$2 stamp log
-  shift 2
-  stamp=$(printf '%s\n' "$*" && [ -z "$module" ] || cksum <"$TOOLS/$module/go.mod")
-  [ -x "$BIN/$name" ] && [ "$(cat "$BIN/.$name.stamp" 2>/dev/null)" = "$stamp" ] && return
-  command -v go >/dev/null || cannot "Kubernetes for tests is built with Go 1.21 or newer, which is not installed (https://go.dev/dl)"
-  log=$BIN/.$name.log
-  local begin=$SECONDS
-  printf 'building %s … ' "$name"
-  if ! (cd "$TOOLS/$module" && "$@") >"$log" 2>&1; then
-    echo "failed"
-    tail -n 20 "$log" >&2
-    exit 1
-  fi
-  printf '%s\n' "$stamp" >"$BIN/.$name.stamp"
-  rm -f "$log"
-  echo "done in $((SECONDS - begin)) s"
+kubernetes() { # program
+  local package=k8s.io/component-base/version
+  go build -trimpath -o "$BIN/" \
+    -ldflags "-s -w -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}" \
+    "k8s.io/kubernetes/cmd/$1"
 }
 
-build() { # flags of the linker, package
-  CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $1" -o "$BIN/" "$2"
+make() { # program
+  case $1 in
+  etcd) cd "$TOOLS/etcd" && go build -trimpath -ldflags "-s -w" -o "$BIN/etcd" go.etcd.io/etcd/server/v3 ;;
+  coredns) cd "$TOOLS/coredns" && go build -trimpath -ldflags "-s -w" -o "$BIN/" github.com/coredns/coredns ;;
+  helm) GOBIN=$BIN go install -trimpath -ldflags "-s -w" "helm.sh/helm/v4/cmd/helm@$helm" ;;
+  *) cd "$TOOLS/kube" && kubernetes "$1" ;;
+  esac
 }
 
-etcd() {
-  CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$BIN/etcd" go.etcd.io/etcd/server/v3
+# What a program is made from; when that has changed, it is built again.
+stamp() { # program
+  case $1 in
+  etcd | coredns) cksum <"$TOOLS/$1/go.mod" ;;
+  helm) echo "$helm" ;;
+  *) cksum <"$TOOLS/kube/go.mod" ;;
+  esac
 }
 
-install_helm() {
-  GOBIN=$BIN CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" "helm.sh/helm/v4/cmd/helm@$1"
+missing() {
+  local programs=(etcd kube-apiserver kube-controller-manager kubectl helm) name
+  [ "$tier" = api ] || programs+=(kube-scheduler kubelet kube-proxy coredns)
+  for name in "${programs[@]}"; do
+    [ -x "$BIN/$name" ] && [ "$(cat "$BIN/.$name.stamp" 2>/dev/null)" = "$(stamp "$name")" ] || echo "$name"
+  done
 }
 
+[ -n "$(missing)" ] || exit 0
+command -v go >/dev/null || cannot "Kubernetes for tests is built with Go 1.21 or newer, which is not installed: https://go.dev/dl"
+mkdir -p "$BIN"
 exec 9>"$BIN/.lock"
 flock 9
-program etcd etcd etcd
-for name in kube-apiserver kube-controller-manager kubectl; do
-  program $name kube build "$identity" k8s.io/kubernetes/cmd/$name
+for name in $(missing); do
+  begin=$SECONDS
+  printf 'building %s … ' "$name"
+  if ! (make "$name") >"$BIN/.log" 2>&1; then
+    echo failed
+    tail -n 20 "$BIN/.log" >&2
+    fail "go could not build $name; its modules come from $(go env GOPROXY)"
+  fi
+  stamp "$name" >"$BIN/.$name.stamp"
+  echo "done in $((SECONDS - begin)) s"
 done
-program helm "" install_helm "$helm"
-[ "$tier" = node ] || exit 0
-for name in kube-scheduler kubelet kube-proxy; do
-  program $name kube build "$identity" k8s.io/kubernetes/cmd/$name
-done
-program coredns coredns build "" github.com/coredns/coredns
