@@ -29,7 +29,9 @@ end_network() {
   nft delete table ip6 kube-proxy 2>/dev/null || true
   ip link delete "$BRIDGE" 2>/dev/null || true
   [ ! -s "$CLUSTER/run/ip_forward" ] || cat "$CLUSTER/run/ip_forward" >/proc/sys/net/ipv4/ip_forward
-  rm -f /run/docbrain-cluster
+  # What the network plugins and kubelet note about pods outside of the cluster's folder.
+  rm -f "/var/lib/cni/results/$NETWORK"-* /run/docbrain-cluster
+  find /var/log/containers -lname "$CLUSTER/*" -delete 2>/dev/null || true
 }
 
 "$(dirname "$0")/postgres.sh" stop

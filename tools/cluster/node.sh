@@ -141,7 +141,7 @@ END
   cat >"$CLUSTER/cni/pods.conflist" <<END
 {
   "cniVersion": "0.4.0",
-  "name": "pods",
+  "name": "$NETWORK",
   "plugins": [{
     "type": "bridge", "bridge": "$BRIDGE", "isGateway": true, "hairpinMode": true,
     "ipam": {

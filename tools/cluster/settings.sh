@@ -21,6 +21,7 @@ postgres_port() { echo $(($(apiserver_port) + 3)); }
 kubelet_port() { echo $(($(apiserver_port) + 4)); }
 
 # The network of a cluster with a node; one machine has room for one.
+NETWORK=docbrain-pods
 BRIDGE=docbrain0
 HOST=10.88.0.1
 PODS=10.88.0.0/16

@@ -54,7 +54,10 @@ kubectl() {
 }
 
 echo "$tier" >"$CLUSTER/tier"
-[ -s "$CLUSTER/port" ] || find_port >"$CLUSTER/port"
+if [ ! -s "$CLUSTER/port" ]; then
+  rm -rf "$CLUSTER/logs"
+  find_port >"$CLUSTER/port"
+fi
 [ "$tier" = api ] || make_network
 "$here/pki.sh"
 start_etcd
