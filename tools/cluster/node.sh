@@ -13,17 +13,18 @@ plugins() { # prints the folder of the network plugins
 
 # Says in one line why this machine cannot have a node; installs what is missing, once.
 check_node() {
-  local owner group
+  local owner group try=docbrain-try
   [ "$(id -u)" = 0 ] || cannot "a node needs root: sudo make cluster-up, or tools/cluster/up.sh api, or any cluster in KUBECONFIG"
   owner=$(cat /run/docbrain-cluster 2>/dev/null || true)
   if [ -n "$owner" ] && [ "$owner" != "$CLUSTER" ] && process kubelet "$owner" >/dev/null; then
     cannot "the node of this machine belongs to the cluster in $owner: DOCBRAIN_CLUSTER=$owner tools/cluster/down.sh ends it"
   fi
   install_packages
-  group=$(groups_folders | head -n 1)/$GROUP
-  mkdir -p "$group" 2>/dev/null || cannot "control groups cannot be made here ($group): this looks like a container without privileges"
-  ip link show $BRIDGE >/dev/null 2>&1 || ip link add $BRIDGE type bridge 2>/dev/null ||
-    cannot "network bridges cannot be made here: the kernel has none, or this is a container without privileges"
+  group=$(groups_folders | head -n 1)/$try
+  { mkdir -p "$group" && rmdir "$group"; } 2>/dev/null ||
+    cannot "control groups cannot be made below $(dirname "$group"): this looks like a container without privileges"
+  { ip link add $try type bridge && ip link delete $try; } 2>/dev/null ||
+    cannot "network bridges cannot be made: the kernel has none, or this is a container without privileges"
   nft list tables >/dev/null 2>&1 || cannot "the kernel has no nftables, which carry the Services"
 }
 

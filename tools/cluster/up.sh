@@ -9,15 +9,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/processes.sh"
 . "$here/node.sh"
 tier=${1:-api}
-case $tier in
-api) ;;
-node) check_node ;;
-*) fail "usage: tools/cluster/up.sh [api|node]" ;;
-esac
+[ "$tier" = api ] || [ "$tier" = node ] || fail "usage: tools/cluster/up.sh [api|node]"
 [ "$(uname)" = Linux ] || cannot "a test cluster needs Linux; elsewhere, name any cluster in KUBECONFIG"
+[ "$(tier || echo "$tier")" = "$tier" ] || fail "the cluster in $CLUSTER is of the other kind: tools/cluster/down.sh first"
+[ "$tier" = api ] || check_node
 "$here/binaries.sh" "$tier"
 take_turn
-[ "$(tier || echo "$tier")" = "$tier" ] || fail "the cluster in $CLUSTER is of the other kind: tools/cluster/down.sh first"
 begin=$SECONDS
 
 find_port() {
