@@ -30,7 +30,12 @@ end_network() {
   ip link delete "$BRIDGE" 2>/dev/null || true
   [ ! -s "$CLUSTER/run/ip_forward" ] || cat "$CLUSTER/run/ip_forward" >/proc/sys/net/ipv4/ip_forward
   # What the network plugins and kubelet note about pods outside of the cluster's folder.
-  rm -f "/var/lib/cni/results/$NETWORK"-* /run/docbrain-cluster
+  local note
+  for note in /var/lib/cni/results/"$NETWORK"-*-eth0; do
+    note=${note##*/"$NETWORK"-}
+    rm -f /var/lib/cni/results/*-"${note%-eth0}"-*
+  done
+  rm -f /run/docbrain-cluster
   find /var/log/containers -lname "$CLUSTER/*" -delete 2>/dev/null || true
 }
 
