@@ -18,12 +18,16 @@ take_turn
 begin=$SECONDS
 
 find_port() {
-  local port
+  local port offset
   for _ in {1..100}; do
     port=$((FIRST_PORT + 10 * (RANDOM % ((LAST_PORT - FIRST_PORT) / 10))))
-    is_open 127.0.0.1 $port || is_open 127.0.0.1 $((port + 1)) || is_open 127.0.0.1 $((port + 2)) || { echo $port; return; }
+    for offset in {0..9}; do
+      ! is_open 127.0.0.1 $((port + offset)) || continue 2
+    done
+    echo $port
+    return
   done
-  fail "no free ports from $FIRST_PORT to $LAST_PORT"
+  fail "there are no ten free ports in a row from $FIRST_PORT to $LAST_PORT"
 }
 
 start_etcd() {
