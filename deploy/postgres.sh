@@ -33,7 +33,8 @@ quoted=$(printf %s "$password" | sed "s/'/''/g")
 folder=$(dirname "$PGDATA")
 
 sql() { # folder of the data, database; without a server, statements from standard input, each ended by an empty line
-  postgres --single -j -D "$1" -c log_min_messages=fatal -c exit_on_error=on "$2" >/dev/null
+  # A killed container leaves a lock that names its own number, which is this script's: 1 in both.
+  PG_GRANDPARENT_PID=$$ postgres --single -j -D "$1" -c log_min_messages=fatal -c exit_on_error=on "$2" >/dev/null
 }
 
 if [ ! -e "$PGDATA/PG_VERSION" ]; then
@@ -43,7 +44,7 @@ if [ ! -e "$PGDATA/PG_VERSION" ]; then
   printf '%s\n' "$password" >"$folder/password"
   initdb --locale=C.UTF-8 --encoding=UTF8 --username=postgres --auth=scram-sha-256 --no-instructions \
     --pwfile="$folder/password" --pgdata="$new" >&2
-  rm -f "$folder/password"
+  rm "$folder/password"
   echo "host all all all scram-sha-256" >>"$new/pg_hba.conf"
   printf '%s;\n\n' "create role docbrain_owner login createrole" "create database $database owner docbrain_owner" | sql "$new" postgres
   printf '%s;\n\n' "create extension vector" | sql "$new" "$database"
