@@ -27,6 +27,8 @@ end_network() {
   nft delete table ip "$TABLE" 2>/dev/null || true
   nft delete table ip kube-proxy 2>/dev/null || true
   nft delete table ip6 kube-proxy 2>/dev/null || true
+  iptables -D FORWARD -i "$BRIDGE" -j ACCEPT 2>/dev/null || true
+  iptables -D FORWARD -o "$BRIDGE" -j ACCEPT 2>/dev/null || true
   ip link delete "$BRIDGE" 2>/dev/null || true
   [ ! -s "$CLUSTER/run/ip_forward" ] || cat "$CLUSTER/run/ip_forward" >/proc/sys/net/ipv4/ip_forward
   # What the network plugins and kubelet note about pods outside of the cluster's folder.

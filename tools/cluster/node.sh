@@ -56,9 +56,15 @@ groups_folders() {
 }
 
 make_group() {
-  local folder file
+  local folder file controller
   for folder in $(groups_folders); do
     mkdir -p "$folder/$GROUP"
+    # In version 2, a group has the controllers that the one above hands down.
+    if [ "$folder" = /sys/fs/cgroup ]; then
+      for controller in $(cat "$folder/cgroup.controllers"); do
+        echo "+$controller" >"$folder/cgroup.subtree_control" 2>/dev/null || true
+      done
+    fi
     # In version 1, a group has no processors and no memory until it is told.
     for file in cpuset.cpus cpuset.mems; do
       [ ! -e "$folder/$file" ] || [ -n "$(cat "$folder/$GROUP/$file")" ] || cat "$folder/$file" >"$folder/$GROUP/$file"
@@ -86,6 +92,13 @@ table ip $TABLE {
   }
 }
 END
+  # Docker forwards for nobody but its own.
+  local way
+  if command -v iptables >/dev/null && iptables -S FORWARD 2>/dev/null | grep -q -- '^-P FORWARD DROP'; then
+    for way in -i -o; do
+      iptables -C FORWARD $way $BRIDGE -j ACCEPT 2>/dev/null || iptables -I FORWARD $way $BRIDGE -j ACCEPT
+    done
+  fi
 }
 
 start_node() {
