@@ -13,7 +13,7 @@ plugins() { # prints the folder of the network plugins
 
 # Says in one line why this machine cannot have a node; installs what is missing, once.
 check_node() {
-  local owner group try=docbrain-try
+  local owner group folder try=docbrain-try
   [ "$(id -u)" = 0 ] || cannot "a node needs root: sudo make cluster-up, or tools/cluster/up.sh api, or any cluster in KUBECONFIG"
   owner=$(cat /run/docbrain-cluster 2>/dev/null || true)
   if [ -n "$owner" ] && [ "$owner" != "$CLUSTER" ] && process kubelet "$owner" >/dev/null; then
@@ -25,6 +25,9 @@ check_node() {
     cannot "control groups cannot be made below $(dirname "$group"): this looks like a container without privileges"
   { ip link add $try type bridge && ip link delete $try; } 2>/dev/null ||
     cannot "network bridges cannot be made: the kernel has none, or this is a container without privileges"
+  folder=$(mktemp -d)
+  { mount -t tmpfs docbrain-try "$folder" && umount "$folder" && rmdir "$folder"; } 2>/dev/null ||
+    cannot "nothing can be mounted: this looks like a container without privileges"
   nft list tables >/dev/null 2>&1 || cannot "the kernel has no nftables, which carry the Services"
 }
 
