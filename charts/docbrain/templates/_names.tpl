@@ -66,9 +66,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- default (printf "%s-database" (include "docbrain.fullname" .)) .Values.database.existingSecret.name -}}
 {{- end -}}
 
-{{/* The role that the operator takes in each tenant's namespace. The operator knows it by this name. */}}
+{{/* The role that the operator takes in each tenant's namespace. */}}
 {{- define "docbrain.tenantSecretsRole" -}}
-docbrain-tenant-secrets
+{{- printf "%s-tenant-secrets" (include "docbrain.fullname" .) -}}
 {{- end -}}
 
 {{/* Where people reach the installation. */}}

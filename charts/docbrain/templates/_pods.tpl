@@ -186,18 +186,22 @@ topologySpreadConstraints:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-- name: POD_SERVICE_ACCOUNT
+- name: DOCBRAIN_SERVICE_ACCOUNT
   valueFrom:
     fieldRef:
       fieldPath: spec.serviceAccountName
+- name: DOCBRAIN_SECRETS_ROLE
+  value: {{ include "docbrain.tenantSecretsRole" . }}
 - name: DOCBRAIN_LISTEN
   value: 0.0.0.0:8081
 {{ include "docbrain.ownerVariables" . }}
+{{ include "docbrain.variable" (list "DOCBRAIN_DATABASE_CONNECTIONS" .Values.operator.databaseConnections) }}
 {{ include "docbrain.secretVariable" (list "DOCBRAIN_ENCRYPTION_KEYS" (include "docbrain.secretName" .) .Values.secrets.keys.encryptionKeys) }}
 - name: DOCBRAIN_INGEST_IMAGE
   value: {{ include "docbrain.image" (list . "ingest-job" "ingestJob") }}
 - name: DOCBRAIN_INGEST_IMAGE_PULL_POLICY
   value: {{ .Values.image.pullPolicy }}
+{{ include "docbrain.variable" (list "DOCBRAIN_RUN_SECONDS" (int64 .Values.operator.runSeconds)) }}
 {{ include "docbrain.variable" (list "DOCBRAIN_PUBLIC_URL" (include "docbrain.publicUrl" .)) }}
 {{ include "docbrain.variable" (list "DOCBRAIN_ALLOWED_NETWORKS" (join "," .Values.networks.allowed)) }}
 {{ include "docbrain.variable" (list "DOCBRAIN_CLUSTER_NETWORKS" (join "," .Values.networks.cluster)) }}

@@ -1,10 +1,11 @@
 {{/*
-Secrets that the chart makes. Each is made once: the cluster is asked for the Secret of an earlier revision first, and
-what it holds stays, whatever was changed in it. Within one rendering they are made once, too, and remembered in
-.Values, because the templates that hash a Secret must see what the Secret will hold.
+Secrets that the chart makes, each one once: while it is in the cluster, it is not rendered, and no upgrade, rollback or
+uninstallation touches it. (As an ordinary object of the release, a rollback would bring back the keys of that revision,
+and what was encrypted since could not be read any more.) Within one rendering, templates that hash a Secret must see what
+it will hold: so it is remembered in .Values.
 */}}
 
-{{/* Sets .Values.made.keys: the data of the release's own Secret, encoded. */}}
+{{/* Sets .Values.made.keys, the data of the release's own Secret, encoded, and whether it is there already. */}}
 {{- define "docbrain.makeKeys" -}}
 {{- if not (hasKey (get .Values "made" | default dict) "keys") -}}
 {{- $kept := (lookup "v1" "Secret" .Release.Namespace (include "docbrain.fullname" .) | default dict).data | default dict -}}
@@ -17,8 +18,8 @@ what it holds stays, whatever was changed in it. Within one rendering they are m
   $keys.roleSecret (randAlphaNum 48 | b64enc)
   $keys.apiPassword (randAlphaNum 48 | b64enc)
 -}}
-{{- range $key, $value := $kept -}}{{- $_ := set $data $key $value -}}{{- end -}}
-{{- $_ := set .Values "made" (merge (dict "keys" $data) (get .Values "made" | default dict)) -}}
+{{- if $kept -}}{{- $data = $kept -}}{{- end -}}
+{{- $_ := set .Values "made" (merge (dict "keys" $data "keysAreThere" (not (empty $kept))) (get .Values "made" | default dict)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -26,6 +27,7 @@ what it holds stays, whatever was changed in it. Within one rendering they are m
 {{- define "docbrain.makeDatabase" -}}
 {{- if not (hasKey (get .Values "made" | default dict) "database") -}}
 {{- $data := dict -}}
+{{- $there := false -}}
 {{- $name := .Values.database.existingSecret.keys -}}
 {{- if .Values.database.url -}}
 {{- $url := urlParse .Values.database.url -}}
@@ -40,6 +42,7 @@ what it holds stays, whatever was changed in it. Within one rendering they are m
 {{- else -}}
 {{- $host := printf "%s-postgres.%s.svc" (include "docbrain.fullname" .) .Release.Namespace -}}
 {{- $kept := (lookup "v1" "Secret" .Release.Namespace (include "docbrain.databaseSecretName" .) | default dict).data | default dict -}}
+{{- $there = not (empty $kept) -}}
 {{- $password := (get $kept "password" | default "" | b64dec) | default (randAlphaNum 48) -}}
 {{- $data = dict
   $name.url (printf "postgres://docbrain_owner:%s@%s:5432/docbrain" $password $host | b64enc)
@@ -50,7 +53,7 @@ what it holds stays, whatever was changed in it. Within one rendering they are m
   "password" ($password | b64enc)
 -}}
 {{- end -}}
-{{- $_ := set .Values "made" (merge (dict "database" $data) (get .Values "made" | default dict)) -}}
+{{- $_ := set .Values "made" (merge (dict "database" $data "databaseIsThere" $there) (get .Values "made" | default dict)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -66,4 +69,11 @@ what it holds stays, whatever was changed in it. Within one rendering they are m
 {{- $_ := set $seen "database" .Values.made.database -}}
 {{- end -}}
 {{- toJson $seen | sha256sum -}}
+{{- end -}}
+
+{{/* Annotations of a Secret that is made once. */}}
+{{- define "docbrain.madeOnce" -}}
+helm.sh/hook: pre-install,pre-upgrade
+# It is rendered only while there is none.
+helm.sh/hook-delete-policy: before-hook-creation
 {{- end -}}
