@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 chart=charts/docbrain
 helm_version=v4.3.1
 unittest_version=v1.1.2
-bin=$DOCBRAIN_HOME/tools/bin
-clusters=$DOCBRAIN_HOME/tools/kube/bin
+home=${DOCBRAIN_HOME:-/var/lib/docbrain}
+bin=$home/tools/bin
+clusters=$home/tools/kube/bin
 
 copy() { # folder
   mkdir -p "$1/crds" "$1/monitoring"
