@@ -20,8 +20,9 @@ copy() { # folder
   cp deploy/monitoring/alerts.yml deploy/monitoring/grafana-dashboard.json "$1/monitoring/"
 }
 
-build() { # name, version, package; prints where it is
+build() { # name, version, package, more for `go mod edit`; prints where it is
   local name=$1 version=$2 package=$3 target=$bin/$1-$2 folder
+  shift 3
   # The test cluster may have built the same one.
   if [ ! -x "$target" ] && grep -qsw -- "$version" "$clusters/.$name.stamp" && [ -x "$clusters/$name" ]; then
     target=$clusters/$name
@@ -33,7 +34,14 @@ build() { # name, version, package; prints where it is
     fi
     echo "building $name $version (once, takes a minute or more) …" >&2
     folder=$(mktemp -d)
-    if ! GOBIN=$folder CGO_ENABLED=0 go install -trimpath -ldflags "-s -w" "$package@$version" >"$folder/log" 2>&1; then
+    # As a dependency: `go install` refuses a module that replaces others, as helm-unittest does.
+    if ! (
+      cd "$folder" &&
+        go mod init build &&
+        { [ $# = 0 ] || go mod edit "$@"; } &&
+        go get "$package@$version" &&
+        CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$name" "$package"
+    ) >"$folder/log" 2>&1; then
       cat "$folder/log" >&2
       exit 1
     fi
@@ -47,7 +55,8 @@ build() { # name, version, package; prints where it is
 check() {
   local helm unittest values rendered
   helm=$(build helm $helm_version helm.sh/helm/v4/cmd/helm) || exit $(($? == 3 ? 0 : 1))
-  unittest=$(build helm-unittest $unittest_version github.com/helm-unittest/helm-unittest/cmd/helm-unittest) || exit $(($? == 3 ? 0 : 1))
+  unittest=$(build helm-unittest $unittest_version github.com/helm-unittest/helm-unittest/cmd/helm-unittest \
+    -replace github.com/vmware-labs/yaml-jsonpath=github.com/helm-unittest/yaml-jsonpath@v0.4.0) || exit $(($? == 3 ? 0 : 1))
   rendered=$(mktemp -d)
   trap 'rm -rf "$rendered"' EXIT
   # Nothing of the user's own helm.
