@@ -54,11 +54,12 @@ fuzz: tools clients build ## Send the API what its document allows and does not,
 	  $(DOCBRAIN) postgres --ephemeral -- cargo test --workspace --test it fuzz:: -- --nocapture
 
 .PHONY: check
-check: prerequisites ## Check format, lints, documentation, licences and generated files
+check: prerequisites ## Check format, lints, documentation, licences, the chart and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	tools/deny.sh
+	tools/chart.sh check
 	$(MAKE) --no-print-directory fresh
 
 .PHONY: generate
@@ -68,14 +69,21 @@ generate: tools ## Refresh every generated file
 	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh .sqlx
 	cargo build --workspace --all-targets
 	target/debug/docbrain-operator crd --folder crds/generated
+	tools/chart.sh copy charts/docbrain/files
 	UPDATE_OPENAPI=1 cargo test --quiet --workspace openapi
 
 .PHONY: fresh
 fresh: tools build ## Check that generated files are fresh
 	target/debug/docbrain-operator crd --folder target/fresh/crds
 	diff -r crds/generated target/fresh/crds
+	tools/chart.sh copy target/fresh/chart
+	diff -r charts/docbrain/files target/fresh/chart
 	$(DOCBRAIN) postgres --ephemeral -- tools/sqlx.sh target/fresh/sqlx
 	diff -r .sqlx target/fresh/sqlx
+
+.PHONY: chart
+chart: ## Check and test charts/docbrain; UPDATE=1 takes its snapshots anew
+	@UPDATE="$(UPDATE)" tools/chart.sh check
 
 .PHONY: alerts
 alerts: ## Check and test deploy/monitoring with promtool
