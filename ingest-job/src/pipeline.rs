@@ -27,6 +27,9 @@ const OWN_TABLE_FROM_CHUNKS: u32 = 500;
 /// Documents begun in one statement; one that was begun before goes alone, so that it takes no other down with it.
 const BATCH: usize = 64;
 
+/// How much longer than a lease a process waits for one that is held.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// What a run needs of its surroundings.
 pub struct Pipeline {
     /// Postgres, as the tenant's ingestion role.
@@ -52,11 +55,9 @@ impl Pipeline {
     /// Carries out a run. An error that no document is to blame for (the database or the model server is gone) ends the
     /// run as failed, with its reason; its documents stay pending.
     pub async fn carry_out(&self, run: RunId) -> anyhow::Result<Ended> {
-        let mut tx = self.begin().await?;
-        let Some((lease, source)) = runs::acquire(&mut tx, run).await? else {
+        let Some((lease, source)) = self.acquire(run).await? else {
             return Ok(Ended::NotOurs);
         };
-        tx.commit().await?;
         let outcome = tokio::select! {
             outcome = self.work_off(lease, source) => outcome,
             lost = self.keep_alive(lease) => Err(lost.into()),
@@ -72,6 +73,30 @@ impl Pipeline {
                 tx.commit().await?;
                 Err(error)
             }
+        }
+    }
+
+    /// Takes the run. A process that died holds its lease for a while yet, so one that is held is asked for again until it
+    /// must have run out: whoever renews it until then lives.
+    async fn acquire(&self, run: RunId) -> anyhow::Result<Option<(Lease, KnowledgeSourceId)>> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let deadline = Instant::now() + LEASE + SLACK;
+        loop {
+            let mut tx = self.begin().await?;
+            if let Some(acquired) = runs::acquire(&mut tx, run).await? {
+                tx.commit().await?;
+                return Ok(Some(acquired));
+            }
+            let has_ended = match runs::get(&mut tx, run).await {
+                Ok(run) => run.state.has_ended(),
+                Err(store::Error::NotFound { .. }) => true,
+                Err(error) => return Err(error.into()),
+            };
+            drop(tx);
+            if has_ended || Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -8,4 +8,5 @@ mod harness;
 mod keys;
 mod logs;
 mod manifests;
+mod migrate;
 mod product;

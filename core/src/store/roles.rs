@@ -14,6 +14,9 @@ use sqlx::postgres::PgConnectOptions;
 use super::{Error, Pool};
 use crate::ids::TenantId;
 
+/// Shortest password that somebody may choose, in characters.
+const SHORTEST_PASSWORD: usize = 16;
+
 /// A role that logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Login {
@@ -39,13 +42,32 @@ impl Login {
     }
 }
 
+/// Why a chosen password was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// It could not become part of a URL as it is, or would be guessed.
+    #[error("the password needs at least {SHORTEST_PASSWORD} letters and digits, and nothing else: openssl rand -hex 32")]
+    Unfit,
+    /// The database refused.
+    #[error("failed to set the password")]
+    Store {
+        /// What the store said.
+        #[from]
+        source: Error,
+    },
+}
+
 /// Makes a role that can log in, or gives it today's password. Needs the right to create roles.
 pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
-    /// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
+    retried(async || try_ensure(owner, login, secret).await).await
+}
+
+/// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
+async fn retried(change: impl AsyncFn() -> Result<(), sqlx::Error>) -> Result<(), Error> {
     const ATTEMPTS: usize = 20;
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        match try_ensure(owner, login, secret).await {
+        match change().await {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
         }
@@ -68,6 +90,18 @@ async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result
     write!(statement, "alter role {name} login password '{password}'").expect("a string takes all");
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(owner).await?;
     Ok(())
+}
+
+/// Lets the API's role log in with a password that somebody chose. The migrations have made the role.
+pub async fn set_api_password(owner: &Pool, password: &SecretString) -> Result<(), PasswordError> {
+    let password = password.expose_secret();
+    let is_plain = password.len() >= SHORTEST_PASSWORD && password.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_plain {
+        return Err(PasswordError::Unfit);
+    }
+    // Nothing in it can end a literal.
+    let statement = format!("alter role {} login password '{password}'", Login::Api.name());
+    Ok(retried(async || sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(owner).await.map(drop)).await?)
 }
 
 /// Removes a tenant's role.

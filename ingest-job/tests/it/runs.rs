@@ -235,3 +235,36 @@ async fn killed_fifty_times_at_random_it_leaves_what_an_undisturbed_run_leaves(o
         assert_eq!((row.documents_indexed, row.documents_failed), (40, 3), "round {round}");
     }
 }
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_lease_of_a_dead_process_is_awaited_and_that_of_a_living_one_is_not_taken(owner: PgPool) {
+    let world = World::new(owner).await;
+    let tenant = world.tenant("acme", MARKDOWN).await;
+    fill(&world, &tenant).await;
+    let run = world.enqueue(&tenant, "first").await;
+    let mut first = world.start(&tenant, run);
+    while world.run(&tenant, run).await.state == RunState::Queued {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.kill().await.unwrap();
+    // As the next pod of a Job does: at once, and nobody ends the lease.
+    assert!(world.start(&tenant, run).wait().await.unwrap().success());
+    let row = world.run(&tenant, run).await;
+    assert_eq!((row.state, row.documents_indexed, row.documents_failed), (RunState::Succeeded, 40, 3));
+
+    let run = world.enqueue(&tenant, "second").await;
+    let mut tx = world.begin(tenant.id).await;
+    let (lease, _) = runs::acquire(&mut tx, run).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    let mut second = world.start(&tenant, run);
+    let ended = loop {
+        let mut tx = world.begin(tenant.id).await;
+        runs::heartbeat(&mut tx, lease).await.unwrap();
+        tx.commit().await.unwrap();
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(2), second.wait()).await {
+            break ended.unwrap();
+        }
+    };
+    assert!(ended.success(), "somebody else's run is no failure of this process");
+    assert_eq!(world.run(&tenant, run).await.state, RunState::Running);
+}
