@@ -54,11 +54,12 @@ fuzz: tools clients build ## Send the API what its document allows and does not,
 	  $(DOCBRAIN) postgres --ephemeral -- cargo test --workspace --test it fuzz:: -- --nocapture
 
 .PHONY: check
-check: prerequisites ## Check format, lints, documentation, licences and generated files
+check: prerequisites ## Check format, lints, documentation, licences, alerts and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	tools/deny.sh
+	tools/promtool.sh
 	$(MAKE) --no-print-directory fresh
 
 .PHONY: generate
