@@ -84,6 +84,7 @@ alerts: ## Check and test deploy/monitoring with promtool
 
 .PHONY: coverage
 coverage: tools clients build ## Measure line coverage; fails below the bars
+	@tools/real-documents.sh "$(REAL_DOCUMENTS)"
 	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" DOCBRAIN_CLIENTS="$(CLIENTS)/bin" \
 	  $(DOCBRAIN) postgres --ephemeral -- tools/coverage.sh
 
