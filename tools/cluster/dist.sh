@@ -20,5 +20,5 @@ for program in docbrain docbrain-api docbrain-ingest docbrain-operator; do
   fi
 done
 rm -rf "$folder/model" "$folder/postgres"
-cp -a "$DOCBRAIN_HOME/tools/model" "$folder/model"
-cp -a "$POSTGRES" "$folder/postgres"
+cp -a -H "$DOCBRAIN_HOME/tools/model" "$folder/model"
+cp -a -H "$POSTGRES" "$folder/postgres"

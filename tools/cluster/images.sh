@@ -20,8 +20,12 @@ mkdir -p "$images"
 exec 9>"$images/.lock"
 flock 9
 
-buildah() { # as the program, which needs neither a daemon nor a kernel that nests overlays
-  STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot command buildah --root "$images/storage" --runroot "$images/run" "$@"
+# Layers on layers do not work: a folder inside a container takes plain copies.
+driver=overlay
+[ "$(stat -f -c %T "$images")" != overlayfs ] || driver=vfs
+
+buildah() { # as the program, without namespaces that a container may not make
+  BUILDAH_ISOLATION=chroot command buildah --storage-driver $driver --root "$images/storage" --runroot "$images/run" "$@"
 }
 
 # Runs a command and tells how long it took; its words only if it fails.
@@ -29,9 +33,11 @@ step() { # what, command…
   local what=$1 begin=$SECONDS
   shift
   printf '%s … ' "$what"
-  if ! "$@" >"$images/log" 2>&1; then
+  # Beside this script, because a function that is asked for its success goes on after a failure.
+  "$@" >"$images/log" 2>&1 &
+  if ! wait $!; then
     echo failed
-    tail -n 30 "$images/log" >&2
+    tail -n 12 "$images/log" | cut -c 1-400 >&2
     exit 1
   fi
   echo "done in $((SECONDS - begin)) s"
@@ -67,7 +73,8 @@ archive() { # target
 }
 
 make_image() { # target
-  buildah bud --pull-never --layers --build-arg PARTS=dist --build-arg VERSION="$(version)" --build-arg REVISION="$(revision)" \
+  buildah bud --pull-never --layers --build-arg PARTS=dist \
+    --label org.opencontainers.image.version="$(version)" --label org.opencontainers.image.revision="$(revision)" \
     --target "$1" -t "docker.io/docbrain/$1:dev" -f "$ROOT/deploy/Dockerfile" "$images/context"
   archive "$1"
 }
@@ -78,6 +85,7 @@ revision() { git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown; }
 # What an image is made of; the revision is only a label, and does not count.
 inputs() { # target
   (
+    buildah inspect --type image --format '{{.FromImageID}}' $base
     cat "$ROOT/deploy/Dockerfile"
     cd "$images/context"
     case $1 in
