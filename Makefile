@@ -18,7 +18,7 @@ DOCBRAIN := target/debug/docbrain
 
 .PHONY: help
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: prerequisites
 prerequisites:
@@ -88,6 +88,19 @@ chart: ## Check and test charts/docbrain; UPDATE=1 takes its snapshots anew
 .PHONY: alerts
 alerts: ## Check and test deploy/monitoring with promtool
 	@tools/promtool.sh
+
+.PHONY: cluster-up
+cluster-up: tools ## Start a Kubernetes on this machine, and build the images; PROFILE=release builds those for use
+	@# Where this machine cannot have a node, the API server alone still serves many tests.
+	tools/cluster/up.sh node || { test $$? = 3 && exec tools/cluster/up.sh api; }
+	@if test "$$(cat "$${DOCBRAIN_CLUSTER:-$(DOCBRAIN_HOME)/cluster}/tier")" = node; then \
+	  cargo build --workspace --bins $(if $(filter release,$(PROFILE)),--release) && \
+	  tools/cluster/images.sh $(or $(PROFILE),debug); \
+	fi
+
+.PHONY: cluster-down
+cluster-down: ## End it, and all that it ran
+	@tools/cluster/down.sh
 
 .PHONY: coverage
 coverage: tools clients build ## Measure line coverage; fails below the bars

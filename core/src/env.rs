@@ -92,3 +92,9 @@ pub const CLUSTER_NETWORKS: &str = "DOCBRAIN_CLUSTER_NETWORKS";
 pub const POD_NAMESPACE: &str = "POD_NAMESPACE";
 /// See [`POD_NAMESPACE`].
 pub const POD_NAME: &str = "POD_NAME";
+/// `ServiceAccount` that a program runs as.
+pub const SERVICE_ACCOUNT: &str = "DOCBRAIN_SERVICE_ACCOUNT";
+/// `ClusterRole` with the rights to a tenant's Secrets, which the operator binds in each tenant's namespace.
+pub const SECRETS_ROLE: &str = "DOCBRAIN_SECRETS_ROLE";
+/// Seconds that the Job of an ingestion run may take.
+pub const RUN_SECONDS: &str = "DOCBRAIN_RUN_SECONDS";

@@ -71,6 +71,11 @@ impl AddressPolicy {
         Self { allowed: networks.into() }
     }
 
+    /// The networks that are allowed besides the public ones.
+    pub fn networks(&self) -> &[IpNet] {
+        &self.allowed
+    }
+
     /// Whether `address` may be asked.
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = address::plain(address);

@@ -39,5 +39,7 @@ pub mod openai;
 pub mod providers;
 pub mod provision;
 pub mod retrieve;
+pub mod schedule;
+pub mod secret_refs;
 pub mod store;
 pub mod telemetry;

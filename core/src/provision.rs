@@ -2,13 +2,12 @@
 
 use docbrain_crds::manifest::{self, Kind, ManifestError, Resource};
 use docbrain_crds::{DeletionPolicy, KnowledgeSource, KnowledgeSourceSpec, ObjectMeta, Tenant};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::ids::{KnowledgeSourceId, TenantId};
-use crate::store::chatbots::ChatbotRef;
 use crate::store::roles::Login;
 use crate::store::specs::{Locked, Origin};
 use crate::store::{self, Pool, TenantTx, Written};
@@ -66,26 +65,30 @@ impl Provisioner {
         }
     }
 
-    /// Removes a resource; its rows go or stay by its deletion policy. What is gone already is no error.
+    /// Removes a resource; its rows go or stay by its deletion policy. What is gone already, or has become another
+    /// resource's, is no error.
     pub async fn delete(&self, resource: &Resource) -> Result<(), ProvisionError> {
+        let (kind, metadata) = match resource {
+            Resource::Tenant(tenant) => return self.delete_tenant(tenant).await,
+            Resource::KnowledgeSource(source) => (Kind::KnowledgeSource, &source.metadata),
+            Resource::Chatbot(chatbot) => (Kind::Chatbot, &chatbot.metadata),
+        };
+        let mut tx = match self.begin(resource.namespace()).await {
+            Err(ProvisionError::NoTenant { .. }) => return Ok(()),
+            begun => begun?,
+        };
+        let Some(row) = own_row(&mut tx, kind, name_of(metadata), origin_of(metadata)).await? else { return Ok(()) };
         match resource {
-            Resource::Tenant(tenant) => self.delete_tenant(tenant).await,
-            Resource::KnowledgeSource(source) => {
-                let mut tx = self.begin(resource.namespace()).await?;
-                if source.spec.deletion_policy == DeletionPolicy::Delete {
-                    let row = store::sources::by_name(&mut tx, name_of(&source.metadata)).await?;
-                    store::sources::delete(&mut tx, row.id).await?;
-                }
-                Ok(tx.commit().await?)
-            }
-            Resource::Chatbot(chatbot) => {
-                let mut tx = self.begin(resource.namespace()).await?;
-                let name = ChatbotRef::Name(name_of(&chatbot.metadata).to_owned());
-                let row = store::chatbots::get(&mut tx, &name).await?;
-                store::chatbots::delete(&mut tx, row.id).await?;
-                Ok(tx.commit().await?)
-            }
+            Resource::KnowledgeSource(source) if source.spec.deletion_policy == DeletionPolicy::Retain => {}
+            Resource::KnowledgeSource(_) => store::sources::delete(&mut tx, row.id.into()).await?,
+            Resource::Tenant(_) | Resource::Chatbot(_) => store::chatbots::delete(&mut tx, row.id.into()).await?,
         }
+        Ok(tx.commit().await?)
+    }
+
+    /// The database as the login role of a tenant's ingestion runs, where the owner reaches it at `owner_url`.
+    pub fn ingest_url(&self, owner_url: &SecretString, tenant: TenantId) -> Result<SecretString, store::Error> {
+        store::roles::url(owner_url.expose_secret(), Login::Ingest(tenant), &self.role_secret)
     }
 
     /// A transaction of the tenant that a namespace belongs to.
@@ -110,12 +113,16 @@ impl Provisioner {
             return Ok(());
         };
         let mut tx = TenantTx::begin(&self.owner, id).await?;
+        let origin = origin_of(&tenant.metadata);
+        if own_row(&mut tx, Kind::Tenant, tenant.own_namespace(), origin).await?.is_none() {
+            return Ok(());
+        }
         match tenant.spec.deletion_policy {
             DeletionPolicy::Delete => store::tenants::delete(&mut tx).await?,
             DeletionPolicy::Retain => {
                 let mut retained = tenant.spec.clone();
                 retained.suspended = true;
-                store::tenants::put(&mut tx, tenant.own_namespace(), &retained, origin_of(&tenant.metadata)).await?;
+                store::tenants::put(&mut tx, tenant.own_namespace(), &retained, origin).await?;
             }
         }
         tx.commit().await?;
@@ -261,6 +268,15 @@ fn wants_run(before: Option<&KnowledgeSourceSpec>, now: &KnowledgeSourceSpec) ->
         before.source == now.source && before.chunking == now.chunking && before.suspended == now.suspended
     });
     !now.suspended && !is_as_before
+}
+
+/// The row that was written for this resource, and not for a later one of its name.
+async fn own_row(tx: &mut TenantTx, kind: Kind, name: &str, origin: Origin) -> Result<Option<Locked>, store::Error> {
+    match store::specs::lock(tx, kind, name).await {
+        Ok(row) => Ok(Some(row).filter(|row| origin.uid.is_none() || row.origin.uid == origin.uid)),
+        Err(store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn origin_of(metadata: &ObjectMeta) -> Origin {

@@ -11,9 +11,13 @@ use uuid::Uuid;
 use super::{Error, Pool, TenantTx};
 use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId, RunId, TenantId};
 
+mod events;
 mod report;
+mod standing;
 
+pub use events::{RunEvent, RunEvents};
 pub use report::{DocumentResult, Failure, RunKey, RunRow, RunState, documents, failures, get, list};
+pub use standing::{RunStanding, Standing, standing};
 
 /// How long a lease holds without a heartbeat.
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -61,6 +65,26 @@ pub async fn due(owner: &Pool) -> Result<Vec<(TenantId, RunId)>, Error> {
         .fetch_all(owner)
         .await?;
     Ok(rows.into_iter().map(|row| (row.tenant_id.into(), row.run_id.into())).collect())
+}
+
+/// The knowledge sources of the runs that [`due`] tells of, by the names of namespace and source.
+pub async fn due_by_name(owner: &Pool) -> Result<Vec<(String, String)>, Error> {
+    let mut names = Vec::new();
+    for (tenant, run) in due(owner).await? {
+        let mut tx = TenantTx::begin(owner, tenant).await?;
+        let row = sqlx::query!(
+            "select t.name as namespace, s.name as source
+             from runs r join knowledge_sources s on s.tenant_id = r.tenant_id and s.id = r.knowledge_source_id
+             join tenants t on t.tenant_id = r.tenant_id
+             where r.tenant_id = $1 and r.id = $2",
+            tenant.0,
+            run.0,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        names.extend(row.map(|row| (row.namespace, row.source)));
+    }
+    Ok(names)
 }
 
 /// What a process holds while it works on a run.

@@ -32,6 +32,11 @@ pub async fn check(pool: &Pool) -> Result<(), Unfit> {
     if !bound {
         return Err(Unfit::Unbound);
     }
+    check_version(pool).await
+}
+
+/// Checks that the schema has all migrations of this program, whoever asks.
+pub async fn check_version(pool: &Pool) -> Result<(), Unfit> {
     let version = match sqlx::query_scalar!("select schema_version()").fetch_one(pool).await {
         Ok(version) => version,
         Err(error) if is_missing(&error) => None,

@@ -27,7 +27,7 @@ use crate::limits::Quota;
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("has(oldSelf.namespace) == has(self.namespace) && (!has(self.namespace) || self.namespace == oldSelf.namespace)")
+#[x_kube(validation = Rule::new("has(oldSelf.__namespace__) == has(self.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)")
     .message("namespace cannot change; create a new Tenant instead"))]
 #[serde(rename_all = "camelCase")]
 pub struct TenantSpec {

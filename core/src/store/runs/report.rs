@@ -22,6 +22,16 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// As Postgres has it.
+    pub(super) fn read(state: &str, reason: Option<String>) -> Self {
+        match state {
+            "queued" => Self::Queued,
+            "running" => Self::Running,
+            "succeeded" => Self::Succeeded,
+            _ => Self::Failed { reason: reason.unwrap_or_default() },
+        }
+    }
+
     /// Whether nothing more will happen.
     pub fn has_ended(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed { .. })
@@ -83,12 +93,7 @@ impl From<Row> for RunRow {
         Self {
             id: row.id,
             source: row.knowledge_source_id,
-            state: match row.state.as_str() {
-                "queued" => RunState::Queued,
-                "running" => RunState::Running,
-                "succeeded" => RunState::Succeeded,
-                _ => RunState::Failed { reason: row.reason.unwrap_or_default() },
-            },
+            state: RunState::read(&row.state, row.reason),
             documents_total: number(row.documents_total),
             documents_indexed: number(row.documents_indexed),
             documents_unchanged: number(row.documents_unchanged),

@@ -1,0 +1,114 @@
+//! Why the pods of a Job do not start, or ended.
+
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use kube::ResourceExt;
+use kube::api::ListParams;
+
+use crate::context::Context;
+use crate::reconcile::{Doing, ReconcileError};
+
+/// Exit code of `docbrain-ingest` for what trying again does not mend.
+pub(super) const MISCONFIGURED: i32 = 2;
+
+/// Why a Job's pod does not start, in a sentence; `None`: it runs, or is about to.
+pub(super) async fn trouble(context: &Context, namespace: &str, job: &str) -> Result<Option<String>, ReconcileError> {
+    Ok(of_job(context, namespace, job).await?.iter().find_map(not_starting))
+}
+
+/// Why the pods of a Job ended, in a sentence; `None`: nothing is left that could tell.
+pub(super) async fn why_ended(context: &Context, namespace: &str, job: &str) -> Result<Option<String>, ReconcileError> {
+    let pods = of_job(context, namespace, job).await?;
+    let latest = pods.iter().max_by_key(|pod| pod.creation_timestamp().map(|created| created.0));
+    Ok(latest.and_then(ended))
+}
+
+async fn of_job(context: &Context, namespace: &str, job: &str) -> Result<Vec<Pod>, ReconcileError> {
+    let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    Ok(context.namespaced::<Pod>(namespace).list(&of_job).await.doing("list the pods of a Job")?.items)
+}
+
+fn states(pod: &Pod) -> impl Iterator<Item = &ContainerState> {
+    let status = pod.status.as_ref();
+    status
+        .into_iter()
+        .flat_map(|status| status.container_statuses.iter().flatten())
+        .filter_map(|container| container.state.as_ref())
+}
+
+fn not_starting(pod: &Pod) -> Option<String> {
+    /// What a container waits for in the course of things.
+    const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+    let waiting = states(pod).filter_map(|state| state.waiting.as_ref()).find_map(|waiting| {
+        let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY.contains(reason))?;
+        Some(told(reason, waiting.message.as_deref()))
+    });
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let unscheduled = conditions
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .find_map(|condition| Some(told(condition.reason.as_deref()?, condition.message.as_deref())));
+    Some(format!("the ingestion pod does not start: {}", waiting.or(unscheduled)?))
+}
+
+fn ended(pod: &Pod) -> Option<String> {
+    let terminated = states(pod).find_map(|state| state.terminated.as_ref());
+    let why = match terminated {
+        Some(ended) if ended.reason.as_deref() == Some("OOMKilled") => {
+            "it used more memory than it may; split large documents".to_owned()
+        }
+        Some(ended) if ended.exit_code == MISCONFIGURED => {
+            "its configuration cannot be used; the pod's log says what is wrong".to_owned()
+        }
+        Some(ended) => format!("exit code {}; its log says more", ended.exit_code),
+        None => told(pod.status.as_ref()?.reason.as_deref()?, pod.status.as_ref()?.message.as_deref()),
+    };
+    Some(format!("the ingestion pod {} ended too often: {why}", pod.name_any()))
+}
+
+fn told(reason: &str, message: Option<&str>) -> String {
+    match message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn what_keeps_a_pod_from_starting_is_told() {
+        let waiting = |reason: &str| {
+            let state = json!({ "waiting": { "reason": reason, "message": "no such image" } });
+            pod(json!({ "containerStatuses": [container(&state)] }))
+        };
+        assert_eq!(not_starting(&waiting("ContainerCreating")), None);
+        let told = not_starting(&waiting("ImagePullBackOff")).unwrap();
+        assert_eq!(told, "the ingestion pod does not start: ImagePullBackOff: no such image");
+        let unscheduled =
+            json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node" });
+        let told = not_starting(&pod(json!({ "conditions": [unscheduled] }))).unwrap();
+        assert!(told.ends_with("Unschedulable: no node"), "{told}");
+    }
+
+    #[test]
+    fn why_a_pod_ended_is_told() {
+        let with = |terminated: serde_json::Value| {
+            ended(&pod(json!({ "containerStatuses": [container(&json!({ "terminated": terminated }))] }))).unwrap()
+        };
+        assert!(with(json!({ "exitCode": 137, "reason": "OOMKilled" })).contains("more memory"));
+        assert!(with(json!({ "exitCode": 2 })).contains("configuration"));
+        assert!(with(json!({ "exitCode": 1 })).contains("exit code 1"));
+        let evicted = pod(json!({ "reason": "Evicted", "message": "disk" }));
+        assert!(ended(&evicted).unwrap().contains("Evicted: disk"));
+    }
+
+    fn container(state: &serde_json::Value) -> serde_json::Value {
+        json!({ "name": "ingest", "ready": false, "restartCount": 0, "image": "i", "imageID": "", "state": state })
+    }
+}
