@@ -8,8 +8,8 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{Error, Pool};
 use crate::ids::TenantId;
@@ -57,8 +57,12 @@ pub enum PasswordError {
     },
 }
 
-/// Makes a role that can log in, or gives it today's password. Needs the right to create roles.
+/// Makes a role that can log in with its password, or gives it that password. Needs the right to create roles, where the role
+/// does not log in already.
 pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
+    if logs_in(owner, login, &login.password(secret)).await? {
+        return Ok(());
+    }
     retried(async || try_ensure(owner, login, secret).await).await
 }
 
@@ -74,6 +78,18 @@ async fn retried(change: impl AsyncFn() -> Result<(), sqlx::Error>) -> Result<()
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(last.expect("at least one attempt was made").into())
+}
+
+/// Whether there is nothing to do.
+async fn logs_in(owner: &Pool, login: Login, password: &str) -> Result<bool, Error> {
+    let options = PgConnectOptions::clone(&owner.connect_options());
+    let options = options.username(&login.name()).password(password);
+    match options.connect().await {
+        Ok(connection) => Ok(connection.close().await.map(|()| true)?),
+        // Class 28 is "invalid authorization": no such role, another password, no right to log in.
+        Err(sqlx::Error::Database(refusal)) if refusal.code().is_some_and(|code| code.starts_with("28")) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), sqlx::Error> {
@@ -98,6 +114,9 @@ pub async fn set_api_password(owner: &Pool, password: &SecretString) -> Result<(
     let is_plain = password.len() >= SHORTEST_PASSWORD && password.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is_plain {
         return Err(PasswordError::Unfit);
+    }
+    if logs_in(owner, Login::Api, password).await? {
+        return Ok(());
     }
     // Nothing in it can end a literal.
     let statement = format!("alter role {} login password '{password}'", Login::Api.name());

@@ -124,3 +124,21 @@ fn an_alias_bomb_is_refused() {
     }
     assert!(matches!(read(&yaml), Err(ManifestError::Yaml { .. })));
 }
+
+#[test]
+fn the_examples_are_read() {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let folders = ["examples", "gitops/tenants/acme"].map(|folder| deploy.join(folder));
+    let mut files: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
+    files.push(deploy.join("demo.yaml"));
+    files.retain(|file| file.file_name().is_some_and(|name| name != "kustomization.yaml"));
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let resources =
+            read(&std::fs::read_to_string(&file).unwrap()).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+        assert!(!resources.is_empty(), "{file:?}");
+    }
+}
