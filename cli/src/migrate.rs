@@ -25,10 +25,7 @@ pub(crate) struct MigrateArguments {
     wait: u64,
 }
 
-pub(crate) async fn migrate(
-    installation: &InstallationArguments,
-    arguments: &MigrateArguments,
-) -> anyhow::Result<()> {
+pub(crate) async fn migrate(installation: &InstallationArguments, arguments: &MigrateArguments) -> anyhow::Result<()> {
     match &arguments.api_password {
         Some(password) => of_cluster(installation, password, Duration::from_secs(arguments.wait)).await?,
         // Opening an installation migrates it.

@@ -8,9 +8,11 @@ use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, Scope, 
 use docbrain_core::{env, store};
 use docbrain_ingest::config::RunArguments;
 use docbrain_ingest::index::Indexer;
-use docbrain_ingest::pipeline::Pipeline;
+use docbrain_ingest::pipeline::{Ended, Pipeline};
 use docbrain_ingest::sandbox::{WorkerLimits, worker_main};
 use secrecy::ExposeSecret;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 #[derive(Parser)]
 #[command(name = "docbrain-ingest", version, about = "Carries out one ingestion run of DocBrain")]
@@ -78,6 +80,7 @@ async fn watched(arguments: &RunArguments, settings: &telemetry::Settings) -> Ex
 }
 
 async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
+    let stop = stop_on_signal()?;
     let model = arguments.embedding()?.open().await.context("failed to open the embedding model")?;
     let concurrency = usize::from(arguments.concurrency);
     let pipeline = Pipeline {
@@ -85,9 +88,23 @@ async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
         tenant: arguments.tenant,
         indexer: Indexer::new(model, &std::env::current_exe()?, concurrency.min(2)),
         concurrency,
+        stop,
     };
     tracing::info!("ingestion run begins");
     let ended = pipeline.carry_out(arguments.run).await?;
     tracing::info!(?ended, "ingestion run ended");
+    anyhow::ensure!(ended != Ended::LetGo, "told to stop; the run goes on in the next process");
     Ok(())
+}
+
+/// The first process of a container has to ask for the signal: nothing else ends it.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        terminate.recv().await;
+        stopped.cancel();
+    });
+    Ok(stop)
 }

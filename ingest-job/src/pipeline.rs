@@ -14,6 +14,7 @@ use docbrain_core::store::runs::{DocumentOutcome, LEASE, Lease};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, quotas, runs, sources};
 use docbrain_crds::Chunking;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 use crate::index::{Indexer, Rejection};
 
@@ -40,6 +41,8 @@ pub struct Pipeline {
     pub indexer: Indexer,
     /// Documents worked on at the same time.
     pub concurrency: usize,
+    /// Lets the run go, for another process to take at once.
+    pub stop: CancellationToken,
 }
 
 /// How a run ended for this process.
@@ -49,6 +52,8 @@ pub enum Ended {
     Done,
     /// Another process has it, or it had ended before.
     NotOurs,
+    /// It was told to stop; another process goes on.
+    LetGo,
 }
 
 impl Pipeline {
@@ -61,6 +66,7 @@ impl Pipeline {
         let outcome = tokio::select! {
             outcome = self.work_off(lease, source) => outcome,
             lost = self.keep_alive(lease) => Err(lost.into()),
+            () = self.stop.cancelled() => return self.let_go(run).await,
         };
         match outcome {
             Ok(()) => Ok(Ended::Done),
@@ -93,11 +99,18 @@ impl Pipeline {
                 Err(error) => return Err(error.into()),
             };
             drop(tx);
-            if has_ended || Instant::now() >= deadline {
+            let is_over = has_ended || Instant::now() >= deadline;
+            if is_over || tokio::time::timeout(PAUSE, self.stop.cancelled()).await.is_ok() {
                 return Ok(None);
             }
-            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    async fn let_go(&self, run: RunId) -> anyhow::Result<Ended> {
+        let mut tx = self.begin().await?;
+        runs::expire(&mut tx, run).await?;
+        tx.commit().await?;
+        Ok(Ended::LetGo)
     }
 
     async fn work_off(&self, lease: Lease, source: KnowledgeSourceId) -> anyhow::Result<()> {

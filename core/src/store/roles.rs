@@ -46,7 +46,9 @@ impl Login {
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
     /// It could not become part of a URL as it is, or would be guessed.
-    #[error("the password needs at least {SHORTEST_PASSWORD} letters and digits, and nothing else: openssl rand -hex 32")]
+    #[error(
+        "the password needs at least {SHORTEST_PASSWORD} letters and digits, and nothing else: openssl rand -hex 32"
+    )]
     Unfit,
     /// The database refused.
     #[error("failed to set the password")]

@@ -34,7 +34,8 @@ pub(crate) async fn of_a_prompt_show_within_two_seconds(world: Arc<World>) {
     for round in 0..5 {
         let mark = format!("{MARK}{round}-{}", std::process::id());
         let prompt = json!({ "spec": { "systemPrompt": format!("You help customers of Acme. {mark}") } });
-        shows(&world, "an edited prompt", &mark, world.cluster.patch(TENANT, &format!("chatbot/{CHATBOT}"), &prompt)).await;
+        shows(&world, "an edited prompt", &mark, world.cluster.patch(TENANT, &format!("chatbot/{CHATBOT}"), &prompt))
+            .await;
     }
 }
 
@@ -68,7 +69,8 @@ pub(crate) async fn of_a_key_show_within_two_seconds(world: Arc<World>) {
     world.installation().await;
     world.cluster.apply(&secret("sk-first-0123456789")).await;
     let resource = format!("chatbot/{CHATBOT}");
-    let model = json!({ "baseUrl": base_url, "model": "echo", "apiKeySecretRef": { "name": "model", "key": "api-key" } });
+    let model =
+        json!({ "baseUrl": base_url, "model": "echo", "apiKeySecretRef": { "name": "model", "key": "api-key" } });
     let own = world.cluster.patch(TENANT, &resource, &json!({ "spec": { "model": model } }));
     shows(&world, "a model of the chatbot's own", "sk-first-0123456789", own).await;
     for round in 0..3 {
@@ -94,7 +96,12 @@ pub(crate) async fn of_chunking_fail_no_question(world: Arc<World>) {
         .await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         load.end("a change of chunking").await;
-        println!("measured: new chunks after {:.1} s ({} before, {} after)", took.as_secs_f32(), chunks(&before), chunks(&after));
+        println!(
+            "measured: new chunks after {:.1} s ({} before, {} after)",
+            took.as_secs_f32(),
+            chunks(&before),
+            chunks(&after)
+        );
         assert_ne!(chunks(&before), chunks(&after), "the new generation answers");
         api.ask(TENANT, CHATBOT, QUESTION).await.unwrap();
     }

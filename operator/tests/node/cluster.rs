@@ -63,6 +63,12 @@ impl Cluster {
         })
     }
 
+    /// Whether somebody's installation is there, which the tests would take away.
+    pub(crate) async fn is_in_use(&self) -> bool {
+        let found = self.try_kubectl(&["get", "crd", "tenants.docbrain.dev"], None).await;
+        found.status.success()
+    }
+
     /// What a test would need and there is not.
     pub(crate) fn lacks(&self, needs: Needs) -> Option<&'static str> {
         match needs {
@@ -161,7 +167,10 @@ fn program(name: &str) -> Result<PathBuf, String> {
     let built = home.join("tools/kube/bin").join(name);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::iter::once(built).chain(std::env::split_paths(&path).map(|folder| folder.join(name)));
-    found.into_iter().find(|path| path.is_file()).ok_or_else(|| format!("there is no {name}: tools/cluster/binaries.sh builds it"))
+    found
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| format!("there is no {name}: tools/cluster/binaries.sh builds it"))
 }
 
 async fn run(command: &mut Command, stdin: Option<&str>) -> Output {

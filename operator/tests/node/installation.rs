@@ -69,10 +69,8 @@ impl Installation {
             ]);
         }
         if let Some(base_url) = chat_model {
-            settings.extend([
-                format!("--set=models.chat.baseUrl={base_url}"),
-                "--set=models.chat.model=echo".to_owned(),
-            ]);
+            settings
+                .extend([format!("--set=models.chat.baseUrl={base_url}"), "--set=models.chat.model=echo".to_owned()]);
         }
         Self::install(cluster, settings).await
     }

@@ -5,8 +5,10 @@
 //! | `DOCBRAIN_TEST_KUBECONFIG` | the cluster; without it everything here is skipped |
 //! | `DOCBRAIN_TEST_REGISTRY`, `DOCBRAIN_TEST_TAG` | where its nodes find the images; `docker.io/docbrain`, `dev` |
 //! | `DOCBRAIN_TEST_HOST` | the address under which its pods reach this machine; known for a cluster of `tools/cluster` |
-//! | `DOCBRAIN_TEST_SUPERUSER_URL` | a PostgreSQL that its pods reach; `tools/cluster/postgres.sh` where it can be |
+//! | `DOCBRAIN_TEST_DATABASE_URL` | an empty database that its pods reach, for its owner; that of `tools/cluster/postgres.sh` where it can be |
 //! | `DOCBRAIN_TEST_API_URL` | where the Service `docbrain-api` is reached from here; else its own address, else a forwarded port |
+//!
+//! | `DOCBRAIN_TEST_NODE` | `later`: nothing happens; `tools/test.sh` runs them after all others |
 //!
 //! One installation serves all tests, in the order of the list below; what one leaves behind, the next one finds.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -55,15 +57,25 @@ fn test(test: impl Fn(Arc<World>) -> futures::future::BoxFuture<'static, ()> + S
 }
 
 fn main() -> ExitCode {
+    if std::env::var_os("DOCBRAIN_TEST_NODE").is_some_and(|when| when == "later") {
+        println!("the tests of the node come later, in a run of their own");
+        return ExitCode::SUCCESS;
+    }
     let mut arguments = Arguments::from_args();
     // They share an installation.
     arguments.test_threads = Some(1);
-    let cluster = Cluster::of_environment();
+    let runtime = Arc::new(Runtime::new().unwrap());
+    let mut cluster = Cluster::of_environment();
+    if let Ok(found) = &cluster
+        && runtime.block_on(found.is_in_use())
+    {
+        let told = "DocBrain is installed there already, and the tests would take it away: make cluster-down";
+        cluster = Err(format!("{}: {told}", found.kubeconfig.display()));
+    }
     match &cluster {
         Err(reason) => println!("skipped: the tests of the node: {reason}"),
         Ok(cluster) => println!("the tests of the node run in the cluster of {}", cluster.kubeconfig.display()),
     }
-    let runtime = Arc::new(Runtime::new().unwrap());
     let world = cluster.ok().map(|cluster| Arc::new(World::new(cluster)));
     let tests = tests![
         Nothing first_answer::with_a_database_in_a_pod,

@@ -33,9 +33,10 @@ impl Respond for Echo {
         let body: Value = request.body_json().unwrap();
         let prompt = body["messages"].to_string();
         let is_of_mark = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        let mark = prompt.find(MARK).map(|at| &prompt[at..]).map_or("no mark", |rest| {
-            &rest[..rest.find(|c| !is_of_mark(c)).unwrap_or(rest.len())]
-        });
+        let mark = prompt
+            .find(MARK)
+            .map(|at| &prompt[at..])
+            .map_or("no mark", |rest| &rest[..rest.find(|c| !is_of_mark(c)).unwrap_or(rest.len())]);
         let key = request.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("no key");
         let key = key.trim_start_matches("Bearer ");
         let chunk = |delta: Value, finish: Option<&str>| {

@@ -13,7 +13,7 @@ use crate::cluster::until;
 use crate::world::{TENANT, World};
 
 /// Enough for a run that can be disturbed.
-const DOCUMENTS: usize = 24;
+const DOCUMENTS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A knowledge source with documents whose run has indexed some.
@@ -50,7 +50,11 @@ impl<'a> Disturbed<'a> {
         let resource = format!("knowledgesource/{source}");
         let (status, took) = until("the end of the run", PATIENCE, async || {
             let status = world.cluster.get(&["-n", TENANT, &resource]).await["status"].clone();
-            if status["recentRuns"].as_array().is_some_and(|runs| !runs.is_empty()) { Ok(status) } else { Err(status.to_string()) }
+            if status["recentRuns"].as_array().is_some_and(|runs| !runs.is_empty()) {
+                Ok(status)
+            } else {
+                Err(status.to_string())
+            }
         })
         .await;
         println!("measured: {what}: the run ended {:.1} s later", took.as_secs_f32());
@@ -102,7 +106,8 @@ pub(crate) async fn without_an_image_say_so(world: Arc<World>) {
         let says = world.cluster.condition(TENANT, &resource, "Ready").await;
         if says.contains(word) { Ok(says) } else { Err(says) }
     };
-    let (says, _) = until("a word about the image", Duration::from_secs(60), async || ready_says("PodNotStarting").await).await;
+    let (says, _) =
+        until("a word about the image", Duration::from_secs(60), async || ready_says("PodNotStarting").await).await;
     assert!(says.contains("Image") && says.starts_with("False"), "{says}");
 
     // The remedy: the image, and a Job that has it.
@@ -154,7 +159,7 @@ fn source_of_uploads(name: &str) -> String {
 /// A document of some chunks.
 fn chapter(number: usize) -> String {
     let mut text = format!("# Chapter {number}\n\n");
-    for section in 0..12 {
+    for section in 0..6 {
         write!(
             text,
             "## Section {section} of {number}\n\nThe valve number {number} is opened by turning handle {section} to the left. After \
