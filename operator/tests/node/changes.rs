@@ -71,7 +71,8 @@ pub(crate) async fn of_a_key_show_within_two_seconds(world: Arc<World>) {
     let resource = format!("chatbot/{CHATBOT}");
     let model =
         json!({ "baseUrl": base_url, "model": "echo", "apiKeySecretRef": { "name": "model", "key": "api-key" } });
-    let own = world.cluster.patch(TENANT, &resource, &json!({ "spec": { "model": model } }));
+    let own = json!({ "spec": { "model": model } });
+    let own = world.cluster.patch(TENANT, &resource, &own);
     shows(&world, "a model of the chatbot's own", "sk-first-0123456789", own).await;
     for round in 0..3 {
         let key = format!("sk-rotated-{round}-0123456789");

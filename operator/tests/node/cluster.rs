@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     pub(crate) async fn get(&self, arguments: &[&str]) -> Value {
-        let arguments = [&["get", "-o", "json"], arguments].concat();
+        let arguments = [&["get", "-o", "json"][..], arguments].concat();
         serde_json::from_str(&self.kubectl(&arguments).await).unwrap()
     }
 
@@ -158,7 +158,7 @@ impl Cluster {
 
     /// Deletes what is named, if it is there, and waits until it is gone.
     pub(crate) async fn delete(&self, arguments: &[&str]) {
-        self.kubectl(&[&["delete", "--ignore-not-found", "--timeout=90s"], arguments].concat()).await;
+        self.kubectl(&[&["delete", "--ignore-not-found", "--timeout=90s"][..], arguments].concat()).await;
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) async fn wipe(cluster: &Cluster) {
     cluster.delete(&["tenants", "--all"]).await;
     uninstall(cluster).await;
     let definitions = ["chatbots.docbrain.dev", "knowledgesources.docbrain.dev", "tenants.docbrain.dev"];
-    cluster.delete(&[&["crd"], &definitions[..]].concat()).await;
+    cluster.delete(&[&["crd"][..], &definitions].concat()).await;
     cluster.delete(&["namespace", NAMESPACE]).await;
 }
 

@@ -50,9 +50,9 @@ macro_rules! tests {
     };
 }
 
-type Test = Box<dyn Fn(Arc<World>) -> futures::future::BoxFuture<'static, ()> + Send>;
+type Test = Box<dyn Fn(Arc<World>) -> futures::future::LocalBoxFuture<'static, ()> + Send>;
 
-fn test(test: impl Fn(Arc<World>) -> futures::future::BoxFuture<'static, ()> + Send + 'static) -> Test {
+fn test(test: impl Fn(Arc<World>) -> futures::future::LocalBoxFuture<'static, ()> + Send + 'static) -> Test {
     Box::new(test)
 }
 

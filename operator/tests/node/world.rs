@@ -37,7 +37,7 @@ impl World {
 
     /// The installation of all tests but the first, with a tenant whose chatbot answers; and how long that took.
     pub(crate) async fn installation(&self) -> &Installation {
-        let made = self.installation.get_or_init(async || {
+        let made = self.installation.get_or_init(|| async {
             let database = Database::of_ones_own(&self.cluster).await.unwrap_or(Database::Pod);
             self.install_and_ask(&database, self.chat_model().await.as_deref()).await
         });
