@@ -8,6 +8,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{API_VERSION, Chatbot, KnowledgeSource, Tenant};
 
+mod secret;
+
+pub use secret::Secret;
+
 /// One resource of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resource {
@@ -107,22 +111,42 @@ pub enum ManifestError {
 /// Reads a YAML file of one or several resources and checks each one as the Kubernetes API server would: the schema,
 /// unknown fields (as `kubectl --validate=strict`), names, and the CEL rules.
 pub fn read(yaml: &str) -> Result<Vec<Resource>, ManifestError> {
-    Ok(read_stated(yaml)?.into_iter().map(|stated| stated.resource).collect())
+    documents(yaml)?.into_iter().map(|(document, value)| resource(document, value)).collect()
 }
 
 /// As [`read`], with what the file itself says.
 pub fn read_stated(yaml: &str) -> Result<Vec<Stated>, ManifestError> {
+    documents(yaml)?.into_iter().map(|(document, value)| stated(document, value)).collect()
+}
+
+/// The same where Secrets may stand between the resources.
+pub fn read_with_secrets(yaml: &str) -> Result<(Vec<Stated>, Vec<Secret>), ManifestError> {
+    let (mut resources, mut secrets) = (Vec::new(), Vec::new());
+    for (document, value) in documents(yaml)? {
+        if secret::is_secret(&value) {
+            secrets.push(secret::read(document, &value)?);
+        } else {
+            resources.push(stated(document, value)?);
+        }
+    }
+    Ok((resources, secrets))
+}
+
+fn stated(document: usize, value: Value) -> Result<Stated, ManifestError> {
+    let spec = value["spec"].clone();
+    Ok(Stated { resource: resource(document, value)?, spec })
+}
+
+/// The documents of a file that are not empty, counted from 1.
+fn documents(yaml: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(yaml).map_err(|error| ManifestError::Yaml { detail: error.to_string() })?;
-    documents
+    Ok(documents
         .into_iter()
         .enumerate()
         .filter(|(_, value)| !value.is_null())
-        .map(|(index, value)| {
-            let spec = value["spec"].clone();
-            Ok(Stated { resource: resource(index + 1, value)?, spec })
-        })
-        .collect()
+        .map(|(index, value)| (index + 1, value))
+        .collect())
 }
 
 /// The resource of this kind, name and spec, checked as [`read`] checks a manifest.

@@ -10,3 +10,4 @@ mod logs;
 mod manifests;
 mod migrate;
 mod product;
+mod sources;

@@ -224,3 +224,46 @@ async fn what_a_manifest_and_other_edits_come_to_is_checked(owner: PgPool) {
     let refused = provisioner.apply_stated(&yaml("chunking: {overlap: 70}")).await.unwrap_err();
     assert!(refused.to_string().contains("overlap must be smaller than size"), "{refused}");
 }
+
+/// A source that is fetched, with this schedule.
+fn scheduled(schedule: &str) -> Resource {
+    one(&format!(
+        "apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: site, namespace: acme}}\nspec: {{source: {{web: {{startUrls: ['https://example.com/']}}}}, {schedule}}}"
+    ))
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_bad_schedule_is_refused_by_its_field(owner: PgPool) {
+    let world = World::new(owner).await;
+    world.tenant("acme").await;
+    for (schedule, expected) in [
+        ("schedule: '61 * * * *'", "spec.schedule: the field minute cannot be \"61\""),
+        ("schedule: '0 0 30 2 *'", "spec.schedule: \"0 0 30 2 *\" never comes"),
+        ("schedule: '@daily', timeZone: Mars/Base", "spec.timeZone: \"Mars/Base\" is no time zone"),
+    ] {
+        let refused = world.provisioner().apply(&scheduled(schedule)).await.unwrap_err();
+        assert!(matches!(refused, ProvisionError::Refused(_)) && refused.to_string().contains(expected), "{refused}");
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn sources_with_a_schedule_are_listed_with_their_last_run(owner: PgPool) {
+    let world = World::new(owner).await;
+    let acme = world.tenant("acme").await;
+    let written = world.provisioner().apply(&scheduled("schedule: '@hourly', timeZone: Europe/Berlin")).await.unwrap();
+    let source = docbrain_core::ids::KnowledgeSourceId(written.id);
+    let listed = runs::scheduled(&world.owner).await.unwrap();
+    assert_eq!((listed.len(), listed[0].tenant, listed[0].source), (1, acme.id, source));
+    assert_eq!((listed[0].schedule.as_str(), listed[0].time_zone.as_deref()), ("@hourly", Some("Europe/Berlin")));
+    assert_eq!(listed[0].last_trigger, None);
+    let mut tx = world.begin(acme.id).await;
+    for trigger in ["schedule:2026-11-25T17:07:00Z", "schedule:2026-11-25T18:07:00Z", "sync:9"] {
+        runs::enqueue(&mut tx, source, trigger).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let listed = runs::scheduled(&world.owner).await.unwrap();
+    assert_eq!(listed[0].last_trigger.as_deref(), Some("schedule:2026-11-25T18:07:00Z"));
+    world.provisioner().apply(&scheduled("schedule: '@hourly', suspended: true")).await.unwrap();
+    assert!(runs::scheduled(&world.owner).await.unwrap().is_empty());
+    assert!(runs::due(&world.owner).await.unwrap().is_empty(), "what waits of a suspended source waits on");
+}

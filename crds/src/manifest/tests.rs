@@ -142,3 +142,27 @@ fn the_examples_are_read() {
         assert!(!resources.is_empty(), "{file:?}");
     }
 }
+
+#[test]
+fn secrets_are_read_where_they_may_stand_and_never_told() {
+    let yaml = "apiVersion: v1\nkind: Secret\nmetadata: {name: repository, namespace: acme}\ntype: Opaque\n\
+                stringData: {password: 'the word'}\ndata: {username: Ym90}\n";
+    let (resources, secrets) = read_with_secrets(yaml).unwrap();
+    assert!(resources.is_empty());
+    assert_eq!((secrets[0].name.as_str(), secrets[0].namespace.as_str()), ("repository", "acme"));
+    assert_eq!(secrets[0].keys["password"], "the word");
+    assert_eq!(secrets[0].keys["username"], "bot");
+    assert!(!format!("{secrets:?}").contains("the word"));
+    assert!(read(yaml).unwrap_err().to_string().contains("v1/Secret is not a resource of DocBrain"));
+    for (bad, expected) in [
+        ("metadata: {name: Bad, namespace: acme}\nstringData: {a: hidden}", "metadata.name"),
+        ("metadata: {name: a}\nstringData: {a: hidden}", "metadata.namespace"),
+        ("metadata: {name: a, namespace: b}\nstringdata: {a: hidden}", "stringdata: unknown field"),
+        ("metadata: {name: a, namespace: b}\ndata: {a: '?hidden'}", "data is base64"),
+        ("metadata: {name: a, namespace: b}\ndata: {a: //8=}", "data.a: its value is no text"),
+        ("metadata: {name: a, namespace: b}\nstringData: {a/b: hidden}", "is not a key"),
+    ] {
+        let refused = read_with_secrets(&format!("apiVersion: v1\nkind: Secret\n{bad}\n")).unwrap_err().to_string();
+        assert!(refused.contains(expected) && !refused.contains("hidden"), "{bad}: {refused}");
+    }
+}
