@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use docbrain_crds::manifest::{self, Resource};
+use docbrain_crds::manifest::{self, Resource, Stated};
 use serde_json::json;
 
 use crate::installation::{Installation, InstallationArguments};
@@ -23,7 +23,7 @@ pub(crate) struct ApplyArguments {
 }
 
 /// Everything is read and checked before anything is written.
-fn read(arguments: &ApplyArguments) -> anyhow::Result<Vec<Resource>> {
+fn read(arguments: &ApplyArguments) -> anyhow::Result<Vec<Stated>> {
     let mut resources = Vec::new();
     for path in &arguments.filename {
         let yaml = if path == Path::new("-") {
@@ -33,10 +33,10 @@ fn read(arguments: &ApplyArguments) -> anyhow::Result<Vec<Resource>> {
         } else {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
         };
-        resources.extend(manifest::read(&yaml).with_context(|| path.display().to_string())?);
+        resources.extend(manifest::read_stated(&yaml).with_context(|| path.display().to_string())?);
     }
     // A tenant must be there before what is in its namespace.
-    resources.sort_by_key(|resource| match resource {
+    resources.sort_by_key(|stated| match stated.resource {
         Resource::Tenant(_) => 0,
         Resource::KnowledgeSource(_) => 1,
         Resource::Chatbot(_) => 2,
@@ -49,8 +49,9 @@ pub(crate) async fn apply(installation: &InstallationArguments, arguments: &Appl
     let installation = Installation::open(installation).await?;
     let provisioner = installation.provisioner();
     let mut results = Vec::new();
-    for resource in &resources {
-        let written = provisioner.apply(resource).await.with_context(|| resource.label())?;
+    for stated in &resources {
+        let resource = &stated.resource;
+        let written = provisioner.apply_stated(stated).await.with_context(|| resource.label())?;
         let word = if written.changed { "configured" } else { "unchanged" };
         results.push(json!({ "resource": resource.label(), "result": word }));
         if !arguments.json {
@@ -68,8 +69,9 @@ pub(crate) async fn delete(installation: &InstallationArguments, arguments: &App
     let installation = Installation::open(installation).await?;
     let provisioner = installation.provisioner();
     let mut results = Vec::new();
-    for resource in resources.iter().rev() {
-        provisioner.delete(resource).await.with_context(|| resource.label())?;
+    for stated in resources.iter().rev() {
+        let resource = &stated.resource;
+        provisioner.delete_stated(stated).await.with_context(|| resource.label())?;
         results.push(json!({ "resource": resource.label(), "result": "deleted" }));
         if !arguments.json {
             show::line(&format!("{} deleted", resource.label()));

@@ -12,6 +12,8 @@ use crate::store::roles::Login;
 use crate::store::specs::{Locked, Origin};
 use crate::store::{self, Pool, TenantTx, Written};
 
+mod stated;
+
 /// Why a resource could not be provisioned.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
@@ -52,7 +54,7 @@ impl Provisioner {
         Self { owner, role_secret }
     }
 
-    /// Brings the rows of a resource in line with its spec. Applying twice is applying once.
+    /// Brings the rows of a resource in line with its whole spec. Applying twice is applying once.
     pub async fn apply(&self, resource: &Resource) -> Result<Written, ProvisionError> {
         match resource {
             Resource::Tenant(tenant) => self.apply_tenant(tenant).await,

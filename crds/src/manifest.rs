@@ -22,12 +22,26 @@ pub enum Resource {
 impl Resource {
     /// Kind and name as `kubectl` prints them, such as `chatbot/demo`.
     pub fn label(&self) -> String {
-        let (kind, name) = match self {
-            Self::Tenant(tenant) => ("tenant", &tenant.metadata.name),
-            Self::Chatbot(chatbot) => ("chatbot", &chatbot.metadata.name),
-            Self::KnowledgeSource(source) => ("knowledgesource", &source.metadata.name),
+        format!("{}/{}", self.kind().name().to_lowercase(), self.name())
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Tenant(_) => Kind::Tenant,
+            Self::Chatbot(_) => Kind::Chatbot,
+            Self::KnowledgeSource(_) => Kind::KnowledgeSource,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let name = match self {
+            Self::Tenant(tenant) => &tenant.metadata.name,
+            Self::Chatbot(chatbot) => &chatbot.metadata.name,
+            Self::KnowledgeSource(source) => &source.metadata.name,
         };
-        format!("{kind}/{}", name.as_deref().unwrap_or_default())
+        name.as_deref().unwrap_or_default()
     }
 
     /// The namespace, empty for a [`Tenant`].
@@ -39,6 +53,15 @@ impl Resource {
         };
         metadata.namespace.as_deref().unwrap_or_default()
     }
+}
+
+/// A resource with its spec as a manifest has it: only what is said there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated {
+    /// The resource, with all defaults.
+    pub resource: Resource,
+    /// The spec without them.
+    pub spec: Value,
 }
 
 /// Which of the three resources.
@@ -84,13 +107,21 @@ pub enum ManifestError {
 /// Reads a YAML file of one or several resources and checks each one as the Kubernetes API server would: the schema,
 /// unknown fields (as `kubectl --validate=strict`), names, and the CEL rules.
 pub fn read(yaml: &str) -> Result<Vec<Resource>, ManifestError> {
+    Ok(read_stated(yaml)?.into_iter().map(|stated| stated.resource).collect())
+}
+
+/// As [`read`], with what the file itself says.
+pub fn read_stated(yaml: &str) -> Result<Vec<Stated>, ManifestError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(yaml).map_err(|error| ManifestError::Yaml { detail: error.to_string() })?;
     documents
         .into_iter()
         .enumerate()
         .filter(|(_, value)| !value.is_null())
-        .map(|(index, value)| resource(index + 1, value))
+        .map(|(index, value)| {
+            let spec = value["spec"].clone();
+            Ok(Stated { resource: resource(index + 1, value)?, spec })
+        })
         .collect()
 }
 

@@ -1,9 +1,11 @@
 //! Specs to rows, again and again.
 
-use docbrain_core::provision::ProvisionError;
+use docbrain_core::ids::TenantId;
+use docbrain_core::provision::{self, ProvisionError};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::{runs, tenants};
-use docbrain_crds::manifest::{self, Resource};
+use docbrain_crds::manifest::{self, Kind, Resource};
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -156,4 +158,69 @@ async fn a_source_that_is_fetched_asks_for_a_run_when_it_comes_or_changes(owner:
     assert_eq!(count("queued").await, 2, "another site is another run");
     provisioner.apply(&web("'https://example.com/docs/']}}, suspended: true}")).await.unwrap();
     assert_eq!(count("queued").await, 2);
+}
+
+fn manifest_of(spec: &str) -> String {
+    let head = "apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {name: acme}";
+    format!("{head}\nspec: {{displayName: acme, {spec}}}")
+}
+
+/// Applies a Tenant as `docbrain apply` does it; whether that changed something.
+async fn state(world: &World, spec: &str) -> bool {
+    let stated = manifest::read_stated(&manifest_of(spec)).unwrap().remove(0);
+    world.provisioner().apply_stated(&stated).await.unwrap().changed
+}
+
+/// Retention, quota of documents and whether it is suspended.
+async fn spec_of(world: &World, tenant: TenantId) -> (Option<i32>, Option<i32>, bool) {
+    let spec = tenants::get(&mut world.begin(tenant).await).await.unwrap().spec;
+    (spec.conversation_retention_days, spec.quota.and_then(|quota| quota.max_documents), spec.suspended)
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_manifest_leaves_alone_what_it_never_said(owner: PgPool) {
+    let world = World::new(owner).await;
+    let acme = world.tenant("acme").await.id;
+    let edit = async |patch: serde_json::Value| {
+        let mut tx = world.begin(acme).await;
+        provision::edit(&mut tx, Kind::Tenant, "acme", "acme", &patch, None).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    edit(json!({"conversationRetentionDays": 30, "suspended": true})).await;
+    assert!(state(&world, "quota: {maxDocuments: 5}").await);
+    assert_eq!(spec_of(&world, acme).await, (Some(30), Some(5), true));
+    assert!(!state(&world, "quota: {maxDocuments: 5}").await);
+
+    // What the manifest says holds, what it says no longer goes.
+    assert!(state(&world, "conversationRetentionDays: 7").await);
+    assert_eq!(spec_of(&world, acme).await, (Some(7), None, true));
+    assert!(state(&world, "suspended: false").await);
+    assert_eq!(spec_of(&world, acme).await, (None, None, false));
+
+    // Deleted and applied again, it is as new, whatever was set.
+    edit(json!({"conversationRetentionDays": 30})).await;
+    let stated = manifest::read_stated(&manifest_of("deletionPolicy: Retain")).unwrap().remove(0);
+    world.provisioner().delete_stated(&stated).await.unwrap();
+    assert!(spec_of(&world, acme).await.2);
+    state(&world, "quota: {maxDocuments: 5}").await;
+    assert_eq!(spec_of(&world, acme).await, (None, Some(5), false));
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn what_a_manifest_and_other_edits_come_to_is_checked(owner: PgPool) {
+    let world = World::new(owner).await;
+    world.tenant("acme").await;
+    let yaml = |spec: &str| {
+        let head =
+            "apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {name: manual, namespace: acme}";
+        manifest::read_stated(&format!("{head}\nspec: {{source: {{upload: {{}}}}, {spec}}}")).unwrap().remove(0)
+    };
+    let provisioner = world.provisioner();
+    provisioner.apply_stated(&yaml("chunking: {overlap: 50}")).await.unwrap();
+    let mut tx = world.begin(tenants::named(&world.api, "acme").await.unwrap().unwrap()).await;
+    let patch = json!({"chunking": {"size": 60}});
+    provision::edit(&mut tx, Kind::KnowledgeSource, "acme", "manual", &patch, None).await.unwrap();
+    tx.commit().await.unwrap();
+    let refused = provisioner.apply_stated(&yaml("chunking: {overlap: 70}")).await.unwrap_err();
+    assert!(refused.to_string().contains("overlap must be smaller than size"), "{refused}");
 }
