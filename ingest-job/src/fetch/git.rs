@@ -1,6 +1,6 @@
 //! Files of a git repository at one commit.
 //!
-//! The program `git` fetches one commit into a bare repository (docs/adr/0010-git-as-a-program.md); files are read out of it as
+//! The program `git` fetches one commit into a bare repository (docs/adr/0013-git-as-a-program.md); files are read out of it as
 //! objects, so that nothing is ever checked out, and no link followed. Every address it connects to was judged before:
 //! redirects are followed here, and git is told the address of the host it asks.
 
