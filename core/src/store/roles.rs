@@ -62,18 +62,27 @@ pub enum PasswordError {
 /// Makes a role that can log in with its password, or gives it that password. Needs the right to create roles, where the role
 /// does not log in already.
 pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
-    if logs_in(owner, login, &login.password(secret)).await? {
-        return Ok(());
-    }
-    retried(async || try_ensure(owner, login, secret).await).await
+    ensure_password(owner, login, &login.password(secret)).await
 }
 
-/// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
-async fn retried(change: impl AsyncFn() -> Result<(), sqlx::Error>) -> Result<(), Error> {
+/// Lets the API's role log in with a password that somebody chose.
+pub async fn set_api_password(owner: &Pool, password: &SecretString) -> Result<(), PasswordError> {
+    let password = password.expose_secret();
+    if password.len() < SHORTEST_PASSWORD || !password.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(PasswordError::Unfit);
+    }
+    Ok(ensure_password(owner, Login::Api, password).await?)
+}
+
+async fn ensure_password(owner: &Pool, login: Login, password: &str) -> Result<(), Error> {
+    /// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
     const ATTEMPTS: usize = 20;
+    if logs_in(owner, login, password).await? {
+        return Ok(());
+    }
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        match change().await {
+        match try_ensure(owner, login, password).await {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
         }
@@ -94,9 +103,9 @@ async fn logs_in(owner: &Pool, login: Login, password: &str) -> Result<bool, Err
     }
 }
 
-async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), sqlx::Error> {
-    // Names and passwords are made of [a-z0-9_] alone: nothing in them can end a literal.
-    let (name, password) = (login.name(), login.password(secret));
+async fn try_ensure(owner: &Pool, login: Login, password: &str) -> Result<(), sqlx::Error> {
+    // Names and passwords are made of letters, digits and _ alone: nothing in them can end a literal.
+    let name = login.name();
     let exists = sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, name)
         .fetch_one(owner)
         .await?;
@@ -108,21 +117,6 @@ async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result
     write!(statement, "alter role {name} login password '{password}'").expect("a string takes all");
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(owner).await?;
     Ok(())
-}
-
-/// Lets the API's role log in with a password that somebody chose. The migrations have made the role.
-pub async fn set_api_password(owner: &Pool, password: &SecretString) -> Result<(), PasswordError> {
-    let password = password.expose_secret();
-    let is_plain = password.len() >= SHORTEST_PASSWORD && password.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_plain {
-        return Err(PasswordError::Unfit);
-    }
-    if logs_in(owner, Login::Api, password).await? {
-        return Ok(());
-    }
-    // Nothing in it can end a literal.
-    let statement = format!("alter role {} login password '{password}'", Login::Api.name());
-    Ok(retried(async || sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(owner).await.map(drop)).await?)
 }
 
 /// Removes a tenant's role.

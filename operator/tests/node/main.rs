@@ -17,11 +17,15 @@
 mod changes;
 mod chat;
 mod cluster;
+mod fetched;
 mod first_answer;
 mod installation;
 mod model;
 mod outages;
 mod releases;
+#[path = "../../../ingest-job/tests/it/repository.rs"]
+#[expect(dead_code, reason = "the tests of ingestion need more of it")]
+mod repository;
 mod runs;
 mod world;
 
@@ -88,6 +92,8 @@ fn main() -> ExitCode {
         Ours runs::go_on_after_their_process_was_killed,
         Nothing runs::go_on_after_their_pod_was_evicted,
         Nothing runs::without_an_image_say_so,
+        Host fetched::web_sites_are_cited_by_their_address,
+        Host fetched::repositories_are_cited_at_their_commit,
         Ours outages::of_the_api_server_of_kubernetes_stop_no_answer,
         Nothing outages::of_the_operator_delay_changes_alone,
         Nothing outages::of_an_api_pod_fail_no_question,

@@ -1,6 +1,4 @@
 //! Ingestion in real pods that are deleted, killed, evicted, or never start.
-//!
-//! A source of a web site or of a repository is tested here as well, once there is one.
 
 use std::collections::HashSet;
 use std::fmt::Write;
