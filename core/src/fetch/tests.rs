@@ -189,10 +189,8 @@ async fn a_fetcher_reads_no_more_than_it_was_told() {
     let answer = fetcher.get(&at("/away"), &Get::default()).await.unwrap();
     assert_eq!((answer.status(), answer.location()), (302, Some(Ok(at("/page")))));
     let request = &server.received_requests().await.unwrap()[0];
-    assert_eq!(
-        (request.headers["if-none-match"].to_str(), request.headers["user-agent"].to_str()),
-        (Ok("\"tag\""), Ok("a test"))
-    );
+    assert_eq!(request.headers["if-none-match"], "\"tag\"");
+    assert_eq!(request.headers["user-agent"], "a test");
     let refused = fetcher.get(&url("http://10.0.0.1/"), &get).await.unwrap_err();
     assert!(matches!(refused, FetchError::Refused(Refusal::NotPublic { .. })), "{refused}");
 }
