@@ -58,7 +58,8 @@ pub(crate) struct InstallationArguments {
     /// Keys for secrets at rest, id:base64, the current one first [default: made at the first start, kept in the home folder]
     #[arg(long, env = env::ENCRYPTION_KEYS, hide_env_values = true, global = true)]
     encryption_keys: Option<SecretString>,
-    /// Networks besides the public ones that tenants' model servers may be in, such as 10.1.0.0/16, separated by commas
+    /// Networks besides the public ones that tenants' web sites, repositories and model servers may be in, such as 10.1.0.0/16,
+    /// separated by commas
     #[arg(long, env = env::ALLOWED_NETWORKS, default_value = "", global = true)]
     allowed_networks: AddressPolicy,
 }
@@ -121,7 +122,7 @@ pub(crate) struct Installation {
     pub(crate) chat: Option<Endpoint>,
     /// What tenants keep secret.
     pub(crate) secrets: Secrets,
-    /// Where tenants' model servers may be.
+    /// Where tenants' web sites, repositories and model servers may be.
     pub(crate) addresses: AddressPolicy,
     owner_url: SecretString,
     role_secret: SecretString,

@@ -48,8 +48,8 @@ pub const CHAT_API_KEY: &str = "DOCBRAIN_CHAT_API_KEY";
 pub const EMBEDDING_KIND: &str = "DOCBRAIN_EMBEDDING_KIND";
 /// `true`: a tenant chose [`EMBEDDING_BASE_URL`], so it must be a public address or one of [`ALLOWED_NETWORKS`].
 pub const EMBEDDING_GUARDED: &str = "DOCBRAIN_EMBEDDING_GUARDED";
-/// Networks besides the public ones that a tenant's model servers may be in: CIDR blocks separated by commas, such as
-/// `10.1.0.0/16,fd00::/8`.
+/// Networks besides the public ones that a tenant's web sites, repositories and model servers may be in: CIDR blocks
+/// separated by commas, such as `10.1.0.0/16,fd00::/8`.
 pub const ALLOWED_NETWORKS: &str = "DOCBRAIN_ALLOWED_NETWORKS";
 /// A company's identity provider (OpenID Connect), such as `https://login.example.com/realms/acme`.
 pub const OIDC_ISSUER: &str = "DOCBRAIN_OIDC_ISSUER";

@@ -206,7 +206,7 @@ async fn schedule(
 ) -> Result<(), ReconcileError> {
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(namespace);
     let secrets: Api<Secret> = context.namespaced(namespace);
-    let name = source.name_any();
+    let name = build::schedule_name(&source.name_any());
     if let (Some(environment), Some(_)) = (environment, &source.spec.schedule) {
         let is_suspended =
             source.spec.suspended || context.tenant_of(namespace).is_some_and(|tenant| tenant.spec.suspended);
@@ -217,7 +217,7 @@ async fn schedule(
     } else if status::had_schedule(source) {
         for deleted in [
             cron_jobs.delete(&name, &DeleteParams::background()).await.map(drop),
-            secrets.delete(&build::schedule_secret(&name), &DeleteParams::default()).await.map(drop),
+            secrets.delete(&name, &DeleteParams::default()).await.map(drop),
         ] {
             match deleted {
                 Err(error) if !is_not_found(&error) => return Err(error).doing("delete the CronJob of a schedule"),
@@ -241,7 +241,7 @@ async fn finalize(
     }
     let jobs: Api<Job> = context.namespaced(&namespace);
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(&namespace);
-    match cron_jobs.delete(&name, &DeleteParams::background()).await {
+    match cron_jobs.delete(&build::schedule_name(&name), &DeleteParams::background()).await {
         Err(error) if !is_not_found(&error) && !is_conflict(&error) => {
             return Err(error).doing("delete the CronJob of a schedule");
         }

@@ -220,11 +220,9 @@ async fn over_ssh(
         "ConnectTimeout=15".into(),
         "ServerAliveInterval=15".into(),
     ];
-    let mut command = format!("ssh -F /dev/null -i {}", shell_word(&key.display().to_string()));
-    for option in options {
-        command.push_str(&format!(" -o {}", shell_word(&option)));
-    }
-    repository.use_ssh(command);
+    let mut command = vec![format!("ssh -F /dev/null -i {}", shell_word(&key.display().to_string()))];
+    command.extend(options.iter().map(|option| format!("-o {}", shell_word(option))));
+    repository.use_ssh(command.join(" "));
     Ok(vec![("remote.origin".into(), "url", url.to_string()), ("protocol.ssh".into(), "allow", "always".into())])
 }
 

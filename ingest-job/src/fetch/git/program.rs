@@ -89,16 +89,9 @@ impl Repository {
             ("fetch", "unpackLimit", "1"),
             ("pack", "threads", "1"),
         ];
-        let mut text = String::new();
-        let all = always.iter().map(|&(section, key, value)| (section, key, value));
-        for (section, key, value) in
-            all.chain(settings.iter().map(|(section, key, value)| (*section, *key, value.as_str())))
-        {
-            let section = section
-                .split_once('.')
-                .map_or_else(|| section.to_owned(), |(name, rest)| format!("{name} {}", quoted(rest)));
-            text.push_str(&format!("[{section}]\n\t{key} = {}\n", quoted(value)));
-        }
+        let always = always.iter().map(|&(section, key, value)| (section, key, value));
+        let all = always.chain(settings.iter().map(|(section, key, value)| (*section, *key, value.as_str())));
+        let text: String = all.map(|(section, key, value)| entry(section, key, value)).collect();
         self.write_secret("config", &text).map(drop)
     }
 
@@ -188,6 +181,15 @@ fn limit(child: &Child) {
         // It has ended already, or this process's own limits are lower.
         let _ = prlimit(Some(pid), resource, limit);
     }
+}
+
+/// A setting as it stands in a configuration file.
+fn entry(section: &str, key: &str, value: &str) -> String {
+    let section = match section.split_once('.') {
+        Some((name, rest)) => format!("{name} {}", quoted(rest)),
+        None => section.to_owned(),
+    };
+    format!("[{section}]\n\t{key} = {}\n", quoted(value))
 }
 
 /// A value in a configuration file.
