@@ -1,5 +1,4 @@
 //! Conditions, in the form that `kubectl wait`, Flux and Helm understand (kstatus).
-#![expect(unreachable_pub, reason = "the schema derive makes a hidden copy of each struct")]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
