@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use docbrain_core::ids::ChatbotId;
 use docbrain_core::provision::{self, ProvisionError};
-use docbrain_core::secret_refs;
+use docbrain_core::store::secret_refs;
 use docbrain_crds::manifest::Resource as Manifest;
 use docbrain_crds::{Chatbot, ChatbotStatus, KnowledgeSource, SecretKeyRef};
 use k8s_openapi::api::core::v1::Secret;
@@ -57,7 +57,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     };
     let written = provision::write(&mut tx, &Manifest::Chatbot(Chatbot::clone(&chatbot))).await?;
     if let (Key::Found { value, .. }, Some(key_ref)) = (&key, key_ref) {
-        secret_refs::put_if_changed(&context.secrets, &mut tx, key_ref, value).await?;
+        secret_refs::put_if_changed(&mut tx, &context.secrets, key_ref, value).await?;
     }
     if written.changed {
         secret_refs::delete_unreferenced(&mut tx).await?;
