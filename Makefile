@@ -54,11 +54,12 @@ fuzz: tools clients build ## Send the API what its document allows and does not,
 	  $(DOCBRAIN) postgres --ephemeral -- cargo test --workspace --test it fuzz:: -- --nocapture
 
 .PHONY: check
-check: prerequisites ## Check format, lints, documentation, licences, the chart and generated files
+check: prerequisites ## Check format, lints, documentation, licences, alerts, the chart and generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	tools/deny.sh
+	tools/promtool.sh
 	tools/chart.sh check
 	$(MAKE) --no-print-directory fresh
 
@@ -104,6 +105,7 @@ cluster-down: ## End it, and all that it ran
 
 .PHONY: coverage
 coverage: tools clients build ## Measure line coverage; fails below the bars
+	@tools/real-documents.sh "$(REAL_DOCUMENTS)"
 	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" DOCBRAIN_CLIENTS="$(CLIENTS)/bin" \
 	  $(DOCBRAIN) postgres --ephemeral -- tools/coverage.sh
 

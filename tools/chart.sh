@@ -53,7 +53,7 @@ build() { # name, version, package, more for `go mod edit`; prints where it is
 }
 
 check() {
-  local helm unittest values rendered
+  local helm unittest values
   helm=$(build helm $helm_version helm.sh/helm/v4/cmd/helm) || exit $(($? == 3 ? 0 : 1))
   unittest=$(build helm-unittest $unittest_version github.com/helm-unittest/helm-unittest/cmd/helm-unittest \
     -replace github.com/vmware-labs/yaml-jsonpath=github.com/helm-unittest/yaml-jsonpath@v0.4.0) || exit $(($? == 3 ? 0 : 1))

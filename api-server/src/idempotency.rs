@@ -5,7 +5,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{HeaderMap, HeaderName};
+use axum::http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use docbrain_core::ids::TenantId;
@@ -99,7 +99,7 @@ impl Once {
         Box::pin(self.carry_out(pool, tenant, Keep::Answer, create))
     }
 
-    /// As [`Once::answer`], for an answer with a secret that is shown once: it is not kept, and sending the request
+    /// As [`Once::answer`], for an answer with a secret that is shown once: it is kept nowhere, and sending the request
     /// again is refused.
     pub(crate) fn answer_with_secret<R: Serialize + Send + Sync + 'static>(
         self,
@@ -107,7 +107,10 @@ impl Once {
         tenant: TenantId,
         create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'static,
     ) -> BoxFuture<'static, Result<Response, Problem>> {
-        Box::pin(self.carry_out(pool, tenant, Keep::Status, create))
+        Box::pin(async move {
+            let answer = self.carry_out(pool, tenant, Keep::Status, create).await?;
+            Ok(([(CACHE_CONTROL, "no-store")], answer).into_response())
+        })
     }
 
     async fn carry_out<R: Serialize + Send + Sync + 'static>(

@@ -96,6 +96,7 @@ problem_kinds! {
     AlreadyCreated = "already_created", CONFLICT, "The request was carried out before, and its answer is shown only once";
     ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
     KnowledgeSourceSuspended = "knowledge_source_suspended", CONFLICT, "The knowledge source is suspended";
+    KnowledgeSourceNotForUploads = "knowledge_source_not_for_uploads", CONFLICT, "The knowledge source fetches its documents itself";
     PreconditionFailed = "precondition_failed", PRECONDITION_FAILED, "Somebody has changed it in the meantime";
     PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "The request does not say which revision it changes";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The request is too large";

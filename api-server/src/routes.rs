@@ -38,6 +38,7 @@ use crate::access::Caller;
 pub use chat::chat_once;
 pub use docs::openapi;
 pub(crate) use documents::upload::memory::UploadMemory;
+pub(crate) use health::Probes;
 
 /// Longest time until an answer is written, for clients that do not take it as a stream.
 const ANSWER: Duration = Duration::from_mins(2);

@@ -15,7 +15,7 @@ use crate::access::oidc::OidcSettings;
 use crate::client_ip::TrustedProxies;
 use crate::control_plane::ControlPlane;
 use crate::draining::Draining;
-use crate::routes::UploadMemory;
+use crate::routes::{Probes, UploadMemory};
 
 /// The state of the API; cheap to clone.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ pub struct AppState {
     trusted_proxies: TrustedProxies,
     upload_memory: UploadMemory,
     draining: Draining,
+    probes: Probes,
 }
 
 /// What an installation is made of.
@@ -95,6 +96,7 @@ impl AppState {
             trusted_proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
             upload_memory: UploadMemory::default(),
             draining: Draining::default(),
+            probes: Probes::default(),
             pool,
             providers,
             control_plane,
@@ -123,4 +125,5 @@ parts! {
     trusted_proxies: TrustedProxies,
     upload_memory: UploadMemory,
     draining: Draining,
+    probes: Probes,
 }

@@ -34,6 +34,8 @@ enum Command {
     Load(load::cli::Options),
     /// Measure the product against its budgets and write the result into a Markdown page.
     Run(run::Options),
+    /// Compare the throughput of chat with another version's.
+    Compare(run::compare::Options),
     /// Measure retrieval quality on a data set in BEIR's format and write the result into a Markdown page.
     Quality(quality::Options),
 }
@@ -55,6 +57,7 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Stub(options) => Builder::new_multi_thread().enable_all().build()?.block_on(stub::serve(options)),
         Command::Load(options) => single()?.block_on(load::cli::run(options)),
         Command::Run(options) => single()?.block_on(run::run(options)),
+        Command::Compare(options) => single()?.block_on(run::compare(options)),
         Command::Quality(options) => quality::run(&options),
     }
 }

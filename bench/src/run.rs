@@ -3,6 +3,7 @@
 mod built_in;
 mod ceilings;
 mod chat;
+pub(crate) mod compare;
 mod corpus;
 mod ingestion;
 mod isolation;
@@ -86,19 +87,30 @@ impl Extent {
 
 /// Measures everything, prints the result and writes it into the page.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    // Leaving by an error drops, and thereby stops, what was started.
-    let report = tokio::select! {
-        report = measure(&options) => report?,
-        _ = terminate.recv() => bail!("stopped by SIGTERM"),
-        _ = tokio::signal::ctrl_c() => bail!("stopped by Ctrl-C"),
-    };
+    let report = until_stopped(measure(&options)).await?;
     println!("\n{report}");
     if let Some(page) = &options.docs {
         write_block(page, "bench", &report.to_string())?;
         println!("written to {}", page.display());
     }
     Ok(())
+}
+
+/// Compares two versions and prints the result.
+pub(crate) async fn compare(options: compare::Options) -> anyhow::Result<()> {
+    let report = until_stopped(compare::measure(&options)).await?;
+    println!("\n{report}");
+    Ok(())
+}
+
+/// Leaving by a signal drops, and thereby stops, what was started.
+async fn until_stopped(report: impl Future<Output = anyhow::Result<Report>>) -> anyhow::Result<Report> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        report = report => report,
+        _ = terminate.recv() => bail!("stopped by SIGTERM"),
+        _ = tokio::signal::ctrl_c() => bail!("stopped by Ctrl-C"),
+    }
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {

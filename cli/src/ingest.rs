@@ -110,20 +110,28 @@ async fn target(
     ingest: &IngestArguments,
 ) -> anyhow::Result<KnowledgeSourceId> {
     let mut tx = TenantTx::begin(&installation.api, tenant).await?;
-    if let Some(name) = &ingest.source {
-        return Ok(sources::by_name(&mut tx, name).await.with_context(|| format!("knowledge source {name:?}"))?.id);
+    let source = if let Some(name) = &ingest.source {
+        sources::by_name(&mut tx, name).await.with_context(|| format!("knowledge source {name:?}"))?
+    } else {
+        let chatbot = chatbots::get(&mut tx, &ChatbotRef::from(ingest.chatbot.as_str()))
+            .await
+            .with_context(|| format!("chatbot {:?}", ingest.chatbot))?;
+        match chatbot.sources[..] {
+            [source] => sources::get(&mut tx, source).await?,
+            [] => bail!(
+                "chatbot {:?} has no knowledge source: name one in its spec.knowledgeSources and apply it",
+                ingest.chatbot
+            ),
+            _ => bail!("chatbot {:?} has several knowledge sources: choose one with --source", ingest.chatbot),
+        }
+    };
+    if source.spec.source.upload.is_none() {
+        bail!("the documents of {:?} are fetched from its {}, not uploaded", source.name, source.spec.source.origin());
     }
-    let chatbot = chatbots::get(&mut tx, &ChatbotRef::from(ingest.chatbot.as_str()))
-        .await
-        .with_context(|| format!("chatbot {:?}", ingest.chatbot))?;
-    match chatbot.sources[..] {
-        [source] => Ok(source),
-        [] => bail!(
-            "chatbot {:?} has no knowledge source: name one in its spec.knowledgeSources and apply it",
-            ingest.chatbot
-        ),
-        _ => bail!("chatbot {:?} has several knowledge sources: choose one with --source", ingest.chatbot),
+    if source.suspended {
+        bail!("knowledge source {:?}, or its tenant, is suspended", source.name);
     }
+    Ok(source.id)
 }
 
 /// Stores the originals, a file a transaction: what was stored stays stored when this is interrupted.
@@ -189,7 +197,7 @@ pub(crate) async fn carry_out(installation: &Installation, tenant: TenantId, run
         if row.state.has_ended() {
             break row;
         }
-        ended = process.try_wait()?.or(ended);
+        ended = process.child.try_wait()?.or(ended);
         match ended {
             Some(status) if !status.success() => {
                 bail!("the ingestion process ended early ({status}); run the command again to go on")
@@ -198,7 +206,7 @@ pub(crate) async fn carry_out(installation: &Installation, tenant: TenantId, run
             _ => {}
         }
     };
-    process.wait().await?;
+    process.child.wait().await?;
     bar.finish_and_clear();
     Ok(row)
 }

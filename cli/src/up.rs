@@ -134,8 +134,8 @@ async fn add_demo(installation: &Installation) -> anyhow::Result<()> {
     let provisioner = installation.provisioner();
     if names.is_empty() {
         show::note("adding the demo chatbot …");
-        for resource in manifest::read(DEMO).context("deploy/demo.yaml")? {
-            provisioner.apply(&resource).await.with_context(|| resource.label())?;
+        for stated in manifest::read_stated(DEMO).context("deploy/demo.yaml")? {
+            provisioner.apply_stated(&stated).await.with_context(|| stated.resource.label())?;
         }
     }
     // Unchanged documents cost nothing; those of a newer version are indexed again.

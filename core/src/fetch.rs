@@ -2,7 +2,9 @@
 //!
 //! [`AddressPolicy`] says which addresses are allowed, [`AddressPolicy::check`] judges a URL before each request, and
 //! [`client`] gives an HTTP client that judges what a name resolves to, connects to exactly that, and judges each
-//! redirect. Both are needed: a URL that spells an address never asks the resolver.
+//! redirect. Both are needed: a URL that spells an address never asks the resolver. [`Fetcher`] is that client for whoever
+//! crawls: it follows no redirect by itself and reads no body beyond a limit. [`AddressPolicy::resolve`] judges for programs
+//! that make their own connections.
 
 use std::error::Error;
 use std::fmt;
@@ -21,8 +23,11 @@ use url::Host;
 use crate::env::ALLOWED_NETWORKS;
 
 mod address;
+mod fetcher;
 #[cfg(test)]
 mod tests;
+
+pub use fetcher::{Answer, FetchError, Fetcher, Get, Patience};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most redirects that are followed.
@@ -53,6 +58,22 @@ pub enum Refusal {
     TooManyRedirects,
 }
 
+/// Why a host has no address to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// None of its addresses may be asked.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// Its name is not known.
+    #[error("the host {host} is not known")]
+    Unknown {
+        /// The host.
+        host: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+}
+
 /// Which addresses may be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
@@ -80,6 +101,27 @@ impl AddressPolicy {
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = address::plain(address);
         address::is_public(address) || self.allowed.iter().any(|network| network.contains(&address))
+    }
+
+    /// Those addresses of a host that may be asked: a name's, or the one that it spells.
+    pub async fn resolve(&self, host: &Host<String>) -> Result<Vec<IpAddr>, ResolveError> {
+        let refused = || ResolveError::Refused(Refusal::NotPublic { host: host.to_string() });
+        let found = match host {
+            Host::Ipv4(address) => vec![IpAddr::V4(*address)],
+            Host::Ipv6(address) => vec![IpAddr::V6(*address)],
+            Host::Domain(name) => {
+                let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+                let found = found.map_err(|source| ResolveError::Unknown { host: name.clone(), source })?;
+                found.map(|found| found.ip()).collect()
+            }
+        };
+        let permitted: Vec<IpAddr> = found.into_iter().filter(|&found| self.permits(found)).collect();
+        if permitted.is_empty() { Err(refused()) } else { Ok(permitted) }
+    }
+
+    /// Whether `address` is one that may be asked only because its network is allowed.
+    pub fn allows_specially(&self, address: IpAddr) -> bool {
+        !address::is_public(address::plain(address)) && self.permits(address)
     }
 
     /// Judges all of a URL but what its host's name resolves to.

@@ -17,6 +17,7 @@
 //! | [`providers`] | which models a tenant uses |
 //! | [`provision`] | a custom resource's spec to rows in Postgres |
 //! | [`retrieve`] | a question to ranked passages |
+//! | [`schedule`] | when a knowledge source is fetched again |
 //! | [`store`] | all SQL |
 //! | [`telemetry`] | logs and metrics |
 //!

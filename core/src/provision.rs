@@ -8,9 +8,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::ids::{KnowledgeSourceId, TenantId};
+use crate::schedule;
 use crate::store::roles::Login;
 use crate::store::specs::{Locked, Origin};
 use crate::store::{self, Pool, TenantTx, Written};
+
+mod stated;
 
 /// Why a resource could not be provisioned.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +55,7 @@ impl Provisioner {
         Self { owner, role_secret }
     }
 
-    /// Brings the rows of a resource in line with its spec. Applying twice is applying once.
+    /// Brings the rows of a resource in line with its whole spec. Applying twice is applying once.
     pub async fn apply(&self, resource: &Resource) -> Result<Written, ProvisionError> {
         match resource {
             Resource::Tenant(tenant) => self.apply_tenant(tenant).await,
@@ -239,8 +242,24 @@ async fn write_tenant(tx: &mut TenantTx, tenant: &Tenant) -> Result<Written, Pro
     }
 }
 
+/// Refuses what the schema cannot judge: a schedule that never comes, or in no time zone.
+pub fn check_source(source: &KnowledgeSource) -> Result<(), ProvisionError> {
+    let (schedule, zone) = (source.spec.schedule.as_deref(), source.spec.time_zone.as_deref());
+    let of_schedule = schedule.and_then(|schedule| schedule::check(schedule).err());
+    let of_zone = schedule::time_zone(zone).err();
+    let problems = [("spec.schedule", of_schedule), ("spec.timeZone", of_zone)];
+    let problems: Vec<String> =
+        problems.into_iter().filter_map(|(field, error)| error.map(|error| format!("{field}: {error}"))).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let (kind, name) = (Kind::KnowledgeSource.name().to_owned(), name_of(&source.metadata).to_owned());
+    Err(ManifestError::Refused { document: 1, kind, name, problems }.into())
+}
+
 /// A change of where documents come from, or of how they are cut, asks for a run.
 async fn write_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<Written, ProvisionError> {
+    check_source(source)?;
     let (name, origin) = (name_of(&source.metadata), origin_of(&source.metadata));
     let before = match standing(tx, Kind::KnowledgeSource, name, &source.spec, origin).await? {
         Standing::Stays(written) => return Ok(written),

@@ -23,6 +23,7 @@ pub mod chatbots;
 pub mod chunks;
 pub mod conversations;
 pub mod documents;
+pub mod fetches;
 pub mod generations;
 pub mod idempotency;
 pub mod limits;

@@ -8,6 +8,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{API_VERSION, Chatbot, KnowledgeSource, Tenant};
 
+mod secret;
+
+pub use secret::Secret;
+
 /// One resource of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resource {
@@ -22,12 +26,26 @@ pub enum Resource {
 impl Resource {
     /// Kind and name as `kubectl` prints them, such as `chatbot/demo`.
     pub fn label(&self) -> String {
-        let (kind, name) = match self {
-            Self::Tenant(tenant) => ("tenant", &tenant.metadata.name),
-            Self::Chatbot(chatbot) => ("chatbot", &chatbot.metadata.name),
-            Self::KnowledgeSource(source) => ("knowledgesource", &source.metadata.name),
+        format!("{}/{}", self.kind().name().to_lowercase(), self.name())
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Tenant(_) => Kind::Tenant,
+            Self::Chatbot(_) => Kind::Chatbot,
+            Self::KnowledgeSource(_) => Kind::KnowledgeSource,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        let name = match self {
+            Self::Tenant(tenant) => &tenant.metadata.name,
+            Self::Chatbot(chatbot) => &chatbot.metadata.name,
+            Self::KnowledgeSource(source) => &source.metadata.name,
         };
-        format!("{kind}/{}", name.as_deref().unwrap_or_default())
+        name.as_deref().unwrap_or_default()
     }
 
     /// The namespace, empty for a [`Tenant`].
@@ -39,6 +57,15 @@ impl Resource {
         };
         metadata.namespace.as_deref().unwrap_or_default()
     }
+}
+
+/// A resource with its spec as a manifest has it: only what is said there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated {
+    /// The resource, with all defaults.
+    pub resource: Resource,
+    /// The spec without them.
+    pub spec: Value,
 }
 
 /// Which of the three resources.
@@ -84,14 +111,42 @@ pub enum ManifestError {
 /// Reads a YAML file of one or several resources and checks each one as the Kubernetes API server would: the schema,
 /// unknown fields (as `kubectl --validate=strict`), names, and the CEL rules.
 pub fn read(yaml: &str) -> Result<Vec<Resource>, ManifestError> {
+    documents(yaml)?.into_iter().map(|(document, value)| resource(document, value)).collect()
+}
+
+/// As [`read`], with what the file itself says.
+pub fn read_stated(yaml: &str) -> Result<Vec<Stated>, ManifestError> {
+    documents(yaml)?.into_iter().map(|(document, value)| stated(document, value)).collect()
+}
+
+/// The same where Secrets may stand between the resources.
+pub fn read_with_secrets(yaml: &str) -> Result<(Vec<Stated>, Vec<Secret>), ManifestError> {
+    let (mut resources, mut secrets) = (Vec::new(), Vec::new());
+    for (document, value) in documents(yaml)? {
+        if secret::is_secret(&value) {
+            secrets.push(secret::read(document, &value)?);
+        } else {
+            resources.push(stated(document, value)?);
+        }
+    }
+    Ok((resources, secrets))
+}
+
+fn stated(document: usize, value: Value) -> Result<Stated, ManifestError> {
+    let spec = value["spec"].clone();
+    Ok(Stated { resource: resource(document, value)?, spec })
+}
+
+/// The documents of a file that are not empty, counted from 1.
+fn documents(yaml: &str) -> Result<Vec<(usize, Value)>, ManifestError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(yaml).map_err(|error| ManifestError::Yaml { detail: error.to_string() })?;
-    documents
+    Ok(documents
         .into_iter()
         .enumerate()
         .filter(|(_, value)| !value.is_null())
-        .map(|(index, value)| resource(index + 1, value))
-        .collect()
+        .map(|(index, value)| (index + 1, value))
+        .collect())
 }
 
 /// The resource of this kind, name and spec, checked as [`read`] checks a manifest.

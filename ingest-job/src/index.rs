@@ -8,11 +8,10 @@ use docbrain_core::lexical::{self, Language};
 use docbrain_core::models::OpenedEmbedder;
 use docbrain_core::store::chunks::NewChunk;
 use docbrain_crds::{Chunking, ChunkingStrategy};
-use tokio::sync::{Mutex, Semaphore};
 use tokio::task::block_in_place;
 
 use crate::parse::ParsedDocument;
-use crate::sandbox::{Limits, ParseFailure, Sandbox};
+use crate::sandbox::{ParseFailure, Parsers};
 use crate::split::{Chunk, Document, Split, SplitSettings, Strategy, TokenCounter, split};
 
 /// Chunks of one document that are kept; a document beyond it says nothing a chatbot could use, and would fill the
@@ -66,8 +65,7 @@ impl Rejection {
 pub struct Indexer {
     embedder: Arc<dyn Embedder>,
     counter: TokenCounter,
-    sandboxes: Mutex<Vec<Sandbox>>,
-    vacancies: Semaphore,
+    parsers: Parsers,
 }
 
 impl Indexer {
@@ -78,8 +76,7 @@ impl Indexer {
             counter: model
                 .tokenizer
                 .map_or_else(TokenCounter::approximate, |tokenizer| TokenCounter::exact(&tokenizer)),
-            sandboxes: Mutex::new((0..workers).map(|_| Sandbox::new(program.to_owned(), Limits::default())).collect()),
-            vacancies: Semaphore::new(workers),
+            parsers: Parsers::new(program, workers),
         }
     }
 
@@ -88,15 +85,20 @@ impl Indexer {
         self.embedder.as_ref()
     }
 
-    /// Parses, splits and embeds one document. The outer error is the model's or the installation's: no document can be
+    /// The parsers, for others who meet untrusted files.
+    pub fn parsers(&self) -> &Parsers {
+        &self.parsers
+    }
+
+    /// Parses, splits and embeds the file `name`. The outer error is the model's or the installation's: no document can be
     /// indexed now.
     pub async fn index(
         &self,
-        path: &str,
+        name: &str,
         bytes: &[u8],
         chunking: &Chunking,
     ) -> anyhow::Result<Result<Indexed, Rejection>> {
-        let parsed = match self.parse(path, bytes).await {
+        let parsed = match self.parsers.parse(name, bytes).await {
             Ok(parsed) => parsed,
             Err(failure @ ParseFailure::NotStarted { .. }) => return Err(failure.into()),
             Err(failure) => return Ok(Err(Rejection { code: failure.code(), detail: failure.to_string() })),
@@ -105,7 +107,7 @@ impl Indexer {
             .title
             .clone()
             .filter(|title| !title.trim().is_empty())
-            .unwrap_or_else(|| path.rsplit('/').next().unwrap_or(path).to_owned());
+            .unwrap_or_else(|| name.rsplit('/').next().unwrap_or(name).to_owned());
         let cut = self.cut(&title, &parsed, chunking).await?;
         if cut.len() > MAX_CHUNKS {
             let detail = format!(
@@ -120,14 +122,6 @@ impl Indexer {
         let chunks = block_in_place(|| weigh(&parsed.markdown, cut, vectors, language));
         let pages = u32::try_from(parsed.page_starts.len()).ok().filter(|&pages| pages > 0);
         Ok(Ok(Indexed { title, language, pages, chunks }))
-    }
-
-    async fn parse(&self, path: &str, bytes: &[u8]) -> Result<ParsedDocument, ParseFailure> {
-        let _vacancy = self.vacancies.acquire().await.expect("the semaphore is never closed");
-        let mut sandbox = self.sandboxes.lock().await.pop().expect("as many sandboxes as vacancies");
-        let parsed = sandbox.parse(path, bytes).await;
-        self.sandboxes.lock().await.push(sandbox);
-        parsed
     }
 
     async fn cut(&self, title: &str, parsed: &ParsedDocument, chunking: &Chunking) -> Result<Vec<Chunk>, EmbedError> {

@@ -10,11 +10,14 @@ mod format;
 mod html;
 mod markdown;
 mod office;
+mod outlinks;
 mod pdf;
 mod text;
 mod workbook;
 
 pub use format::Format;
+pub(crate) use outlinks::LONGEST_ADDRESS;
+pub use outlinks::{Outlinks, find_outlinks};
 
 /// Most Markdown one document may become, in bytes; about 8 million tokens, ten times the Bible.
 pub const MAX_MARKDOWN_BYTES: usize = 32 << 20;

@@ -1,4 +1,4 @@
-//! One run on one screen: take the lease, find the work, index each document in a transaction of its own, finish.
+//! One run on one screen: take the lease, fetch, find the work, index each document in a transaction of its own, finish.
 //!
 //! The process may be killed at any instruction. A document is either indexed with all its chunks or as it was; the
 //! next process to take the lease finds the rest by what is missing.
@@ -15,6 +15,8 @@ use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations,
 use docbrain_crds::Chunking;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use crate::fetch::media::parser_name;
+use crate::fetch::{Fetch, Reach};
 use crate::index::{Indexer, Rejection};
 
 /// Changes when parsing, splitting or weighing changes so much that everything is to be indexed again.
@@ -35,6 +37,8 @@ pub struct Pipeline {
     pub tenant: TenantId,
     /// Bytes to chunks with their vectors.
     pub indexer: Indexer,
+    /// How sources are fetched.
+    pub reach: Reach,
     /// Documents worked on at the same time.
     pub concurrency: usize,
 }
@@ -49,6 +53,18 @@ pub enum Ended {
 }
 
 impl Pipeline {
+    /// Asks for the run of a source that `trigger` sets off, and carries it out, unless the source is suspended. Where another
+    /// run of the source is under way, it stays queued.
+    pub async fn carry_out_triggered(&self, source: KnowledgeSourceId, trigger: &str) -> anyhow::Result<Ended> {
+        let mut tx = self.begin().await?;
+        if sources::get(&mut tx, source).await?.suspended {
+            return Ok(Ended::NotOurs);
+        }
+        let run = runs::enqueue(&mut tx, source, trigger).await?;
+        tx.commit().await?;
+        self.carry_out(run).await
+    }
+
     /// Carries out a run. An error that no document is to blame for (the database or the model server is gone) ends the
     /// run as failed, with its reason; its documents stay pending.
     pub async fn carry_out(&self, run: RunId) -> anyhow::Result<Ended> {
@@ -77,7 +93,20 @@ impl Pipeline {
 
     async fn work_off(&self, lease: Lease, source: KnowledgeSourceId) -> anyhow::Result<()> {
         let mut tx = self.begin().await?;
-        let chunking = sources::get(&mut tx, source).await?.spec.chunking;
+        let spec = sources::get(&mut tx, source).await?.spec;
+        tx.commit().await?;
+        let fetch = Fetch {
+            pool: &self.pool,
+            tenant: self.tenant,
+            source,
+            lease,
+            parsers: self.indexer.parsers(),
+            reach: &self.reach,
+        };
+        fetch.carry_out(&spec.source).await?;
+
+        let chunking = spec.chunking;
+        let mut tx = self.begin().await?;
         let generation = generations::ensure(&mut tx, source, &self.settings(&chunking)).await?;
         runs::begin(&mut tx, lease, generation.id).await?;
         tx.commit().await?;
@@ -132,7 +161,7 @@ impl Pipeline {
         } else if let Err(rejection) = room {
             Err(rejection)
         } else {
-            self.indexer.index(&work.path, &bytes, chunking).await?
+            self.indexer.index(&parser_name(&work.path, work.media_type.as_deref()), &bytes, chunking).await?
         };
 
         let mut tx = TenantTx::begin_relaxed(&self.pool, self.tenant).await?;

@@ -13,14 +13,16 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::parse::{Format, MAX_MARKDOWN_BYTES, ParseError, ParsedDocument, PdfEngine};
+use crate::parse::{Format, MAX_MARKDOWN_BYTES, Outlinks, ParsedDocument, PdfEngine};
 
 mod confine;
 mod failure;
 mod frame;
+mod pool;
 mod worker;
 
 pub use failure::{Clock, ParseFailure};
+pub use pool::Parsers;
 pub use worker::{WorkerLimits, worker_main};
 
 /// What one document may cost.
@@ -75,26 +77,53 @@ impl Sandbox {
         }
     }
 
+    /// Finds what the page `bytes` at `url` links to.
+    pub async fn find_outlinks(&mut self, url: &str, bytes: &[u8]) -> Result<Outlinks, ParseFailure> {
+        if bytes.len() as u64 > self.limits.file_bytes {
+            return Err(ParseFailure::FileTooLarge { bytes: bytes.len() as u64, limit_bytes: self.limits.file_bytes });
+        }
+        let request = frame::Request { name: String::new(), task: frame::Task::FindOutlinks(url.to_owned()) };
+        self.ask(&request, bytes, |_, body| frame::outlinks(&body)).await
+    }
+
     async fn parse_with(
         &mut self,
         engine: PdfEngine,
         name: &str,
         bytes: &[u8],
     ) -> Result<ParsedDocument, ParseFailure> {
+        let request = frame::Request { name: name.to_owned(), task: frame::Task::Parse(engine) };
+        self.ask(&request, bytes, frame::Outline::join).await
+    }
+
+    async fn ask<T>(
+        &mut self,
+        request: &frame::Request,
+        bytes: &[u8],
+        read: fn(frame::Outline, Vec<u8>) -> std::io::Result<T>,
+    ) -> Result<T, ParseFailure> {
         // Taken out for the exchange: a worker whose exchange did not end well is never used again.
         let idle = self.worker.take().and_then(|mut worker| worker.is_alive().then_some(worker));
         let mut worker = idle.map_or_else(|| Worker::start(&self.program, &self.limits.worker), Ok)?;
-        let request = frame::Request { name: name.to_owned(), engine };
-        let reply = match timeout(self.limits.wall, worker.exchange(&request, bytes)).await {
+        let exchange = async {
+            let (response, body) = worker.exchange(request, bytes).await?;
+            let outcome = match response.outcome {
+                Ok(outline) => Ok(read(outline, body)?),
+                Err(error) => Err(error),
+            };
+            std::io::Result::Ok((outcome, response.retire))
+        };
+        let exchanged = timeout(self.limits.wall, exchange).await;
+        let (outcome, retire) = match exchanged {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => return Err(worker.autopsy(&self.limits.worker).await),
             Err(_) => return Err(ParseFailure::TimedOut { seconds: self.limits.wall.as_secs(), clock: Clock::Wall }),
         };
         worker.served += 1;
-        if !reply.retire && worker.served < self.limits.documents_per_worker {
+        if !retire && worker.served < self.limits.documents_per_worker {
             self.worker = Some(worker);
         }
-        reply.outcome.map_err(ParseFailure::Document)
+        outcome.map_err(ParseFailure::Document)
     }
 }
 
@@ -105,11 +134,6 @@ struct Worker {
     stdout: ChildStdout,
     last_words: JoinHandle<String>,
     served: u32,
-}
-
-struct Reply {
-    outcome: Result<ParsedDocument, ParseError>,
-    retire: bool,
 }
 
 impl Worker {
@@ -137,7 +161,11 @@ impl Worker {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    async fn exchange(&mut self, request: &frame::Request, bytes: &[u8]) -> std::io::Result<Reply> {
+    async fn exchange(
+        &mut self,
+        request: &frame::Request,
+        bytes: &[u8],
+    ) -> std::io::Result<(frame::Response, Vec<u8>)> {
         self.stdin.write_all(&frame::head(request, bytes.len())?).await?;
         self.stdin.write_all(bytes).await?;
         let mut lengths = [0; frame::LENGTHS];
@@ -145,8 +173,8 @@ impl Worker {
         let (header, body) = frame::lengths(lengths, MAX_MARKDOWN_BYTES)?;
         let mut bytes = vec![0; header + body];
         self.stdout.read_exact(&mut bytes).await?;
-        let markdown = bytes.split_off(header);
-        frame::Response::read(&bytes)?.into_reply(markdown)
+        let body = bytes.split_off(header);
+        Ok((frame::Response::read(&bytes)?, body))
     }
 
     /// Finds out why the worker stopped answering.

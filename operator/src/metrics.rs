@@ -1,5 +1,6 @@
 //! Numbers about reconciling, for Prometheus. `docs/guides/metrics.md` describes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -11,6 +12,7 @@ use prometheus::{
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    described: Arc<Vec<String>>,
     /// Reconciles by kind and result (`ok`, `error`).
     pub reconciles: IntCounterVec,
     /// Time of a reconcile by kind.
@@ -38,18 +40,18 @@ pub struct Metrics {
 impl Metrics {
     /// Registers them all.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        let build = int_gauges(&registry, "docbrain_operator_build_info", "What is running.", &["version"]);
+        let mut registry = Described::default();
+        let build = int_gauges(&mut registry, "docbrain_operator_build_info", "What is running.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
             reconciles: counters(
-                &registry,
+                &mut registry,
                 "docbrain_operator_reconciles_total",
                 "Reconciles by kind and result.",
                 &["kind", "result"],
             ),
             reconcile_seconds: registered(
-                &registry,
+                &mut registry,
                 HistogramVec::new(
                     HistogramOpts::new("docbrain_operator_reconcile_seconds", "Time of a reconcile by kind.")
                         .buckets(prometheus::exponential_buckets(0.001, 2.0, 15).expect("the bounds increase")),
@@ -57,48 +59,54 @@ impl Metrics {
                 ),
             ),
             errors: counters(
-                &registry,
+                &mut registry,
                 "docbrain_operator_errors_total",
                 "Reconciles that failed, by kind and what failed.",
                 &["kind", "of"],
             ),
             status_writes: counters(
-                &registry,
+                &mut registry,
                 "docbrain_operator_status_writes_total",
                 "Statuses written, by kind.",
                 &["kind"],
             ),
             status_seconds: registered(
-                &registry,
+                &mut registry,
                 Histogram::with_opts(HistogramOpts::new(
                     "docbrain_operator_status_write_seconds",
                     "Time to write a status.",
                 )),
             ),
             jobs: registered(
-                &registry,
+                &mut registry,
                 IntCounter::new("docbrain_operator_jobs_created_total", "Jobs made for ingestion runs."),
             ),
-            resources: int_gauges(&registry, "docbrain_operator_resources", "Resources known, by kind.", &["kind"]),
+            resources: int_gauges(&mut registry, "docbrain_operator_resources", "Resources known, by kind.", &["kind"]),
             watch_errors: counters(
-                &registry,
+                &mut registry,
                 "docbrain_operator_watch_errors_total",
                 "Watches that had to begin again, by kind.",
                 &["kind"],
             ),
-            leader: registered(&registry, IntGauge::new("docbrain_operator_leader", "1 while this process leads.")),
+            leader: registered(&mut registry, IntGauge::new("docbrain_operator_leader", "1 while this process leads.")),
             lease_transitions: registered(
-                &registry,
+                &mut registry,
                 IntCounter::new("docbrain_operator_lease_transitions_total", "How often this process became leader."),
             ),
             finalizer_age_seconds: int_gauges(
-                &registry,
+                &mut registry,
                 "docbrain_operator_finalizer_age_seconds",
                 "Age of the oldest resource that waits to be deleted, by kind.",
                 &["kind"],
             ),
-            registry,
+            registry: registry.registry,
+            described: Arc::new(registry.lines),
         }
+    }
+
+    /// Each metric as the guide lists it.
+    pub fn described(&self) -> &[String] {
+        &self.described
     }
 
     /// Notes a reconcile that ended.
@@ -119,16 +127,66 @@ impl Default for Metrics {
     }
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+/// A registry that knows what is in it, before anything was counted.
+#[derive(Default)]
+struct Described {
+    registry: Registry,
+    lines: Vec<String>,
+}
+
+fn counters(registry: &mut Described, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
 }
 
-fn int_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+fn int_gauges(registry: &mut Described, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
-fn registered<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+fn registered<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &mut Described,
+    made: prometheus::Result<C>,
+) -> C {
     let collector = made.expect("names and labels are well formed");
-    registry.register(Box::new(collector.clone())).expect("each name is registered once");
+    for metric in collector.desc() {
+        let labels = metric.variable_labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let labels = if labels.is_empty() { labels } else { format!(" ({labels})") };
+        registry.lines.push(format!("- `{}`{labels}: {}", metric.fq_name, metric.help));
+    }
+    registry.registry.register(Box::new(collector.clone())).expect("each name is registered once");
     collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+    }
+
+    #[test]
+    fn the_guide_lists_every_metric_as_it_is() {
+        let metrics = Metrics::new();
+        let guide = read("docs/guides/metrics.md");
+        let listed: Vec<&str> = guide.lines().filter(|line| line.starts_with("- `docbrain_operator_")).collect();
+        assert_eq!(
+            listed,
+            metrics.described(),
+            "docs/guides/metrics.md is to list:\n{}",
+            metrics.described().join("\n")
+        );
+    }
+
+    #[test]
+    fn alerts_ask_for_what_there_is() {
+        let alerts = read("deploy/monitoring/alerts.yml");
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let asked = alerts.split("docbrain_operator_").skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap());
+        let known = Metrics::new().described().join("\n");
+        let asked: Vec<&str> = asked.collect();
+        assert!(!asked.is_empty());
+        for name in asked {
+            assert!(known.contains(&format!("`docbrain_operator_{name}`")), "there is no docbrain_operator_{name}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tries the node of a test cluster with the images of images.sh, in a namespace where PodSecurity is `restricted`:
-# each program starts; a pod finds a database by the name of its Service; another reaches the host's PostgreSQL.
+# each program starts; a pod finds a database by the name of its Service; another reaches the host's PostgreSQL; a killed
+# database comes back.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/settings.sh"
@@ -83,5 +84,14 @@ kubectl -n $namespace rollout status deployment/database --timeout 60s >/dev/nul
 job service-by-name postgres "\"command\": [\"psql\", \"-X\", \"-A\", \"-t\", \"-h\", \"database\", \"-U\", \"docbrain_owner\", \"docbrain\",
   \"-c\", \"select 'pgvector ' || extversion from pg_extension where extname = 'vector'\"]"
 completed service-by-name
+
+# A killed database recovers what it holds.
+container=$(kubectl -n $namespace get pods -l app=database -o jsonpath='{.items[0].status.containerStatuses[0].containerID}')
+ctr -a "$CLUSTER/run/containerd.sock" -n k8s.io tasks kill -s SIGKILL "${container#containerd://}"
+until [ "$(kubectl -n $namespace get pods -l app=database -o jsonpath='{.items[0].status.containerStatuses[0].restartCount} {.items[0].status.containerStatuses[0].ready}')" = "1 true" ]; do
+  [ $SECONDS -lt 180 ] || { kubectl -n $namespace logs deployment/database >&2; fail "the killed database did not come back"; }
+  sleep 0.5
+done
+echo "the killed database is back"
 kubectl delete namespace $namespace --wait=false >/dev/null
 echo "the node works"

@@ -13,12 +13,14 @@ done
 [ -d "$DOCBRAIN_HOME/tools/model" ] && [ -d "$POSTGRES" ] || fail "the embedding model or PostgreSQL is missing: make tools"
 mkdir -p "$folder/bin"
 for program in docbrain docbrain-api docbrain-ingest docbrain-operator; do
-  # An unchanged program keeps its copy, and so its layer.
-  if [ "$build/$program" -nt "$folder/bin/$program" ]; then
+  # An unchanged program keeps its copy.
+  made_of=$(stat -c '%n %s %Y' "$build/$program")
+  if [ ! -x "$folder/bin/$program" ] || [ "$(cat "$folder/.$program.stamp" 2>/dev/null)" != "$made_of" ]; then
     strip --strip-debug -o "$folder/bin/$program.new" "$build/$program"
     mv "$folder/bin/$program.new" "$folder/bin/$program"
+    echo "$made_of" >"$folder/.$program.stamp"
   fi
 done
 rm -rf "$folder/model" "$folder/postgres"
-cp -a "$DOCBRAIN_HOME/tools/model" "$folder/model"
-cp -a "$POSTGRES" "$folder/postgres"
+cp -a -H "$DOCBRAIN_HOME/tools/model" "$folder/model"
+cp -a -H "$POSTGRES" "$folder/postgres"

@@ -20,8 +20,12 @@ mkdir -p "$images"
 exec 9>"$images/.lock"
 flock 9
 
-buildah() { # as the program, which needs neither a daemon nor a kernel that nests overlays
-  STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot command buildah --root "$images/storage" --runroot "$images/run" "$@"
+# Layers on layers do not work: a folder inside a container takes plain copies.
+driver=overlay
+[ "$(stat -f -c %T "$images")" != overlayfs ] || driver=vfs
+
+buildah() { # as the program, without namespaces that a container may not make
+  BUILDAH_ISOLATION=chroot command buildah --storage-driver $driver --root "$images/storage" --runroot "$images/run" "$@"
 }
 
 # Runs a command and tells how long it took; its words only if it fails.
@@ -29,9 +33,11 @@ step() { # what, command…
   local what=$1 begin=$SECONDS
   shift
   printf '%s … ' "$what"
-  if ! "$@" >"$images/log" 2>&1; then
+  # Beside this script, because a function that is asked for its success goes on after a failure.
+  "$@" >"$images/log" 2>&1 &
+  if ! wait $!; then
     echo failed
-    tail -n 30 "$images/log" >&2
+    tail -n 12 "$images/log" | cut -c 1-400 >&2
     exit 1
   fi
   echo "done in $((SECONDS - begin)) s"
@@ -42,7 +48,8 @@ make_base() {
   rm -rf "$rootfs"
   debootstrap --variant=minbase bookworm "$rootfs" "${DOCBRAIN_DEBIAN:-http://deb.debian.org/debian}"
   # What Debian's own slim image leaves out as well.
-  rm -rf "$rootfs"/usr/share/{doc,man,info,locale,lintian}/* "$rootfs"/var/{log,cache}/* "$rootfs"/var/lib/apt/lists/*
+  rm -rf "$rootfs"/usr/share/{doc,man,info,locale,lintian}/* "$rootfs"/var/lib/apt/lists/* "$rootfs"/var/log/*.log \
+    "$rootfs"/var/cache/apt/{*.bin,archives/*.deb}
   container=$(buildah from scratch)
   buildah add -q "$container" "$rootfs" /
   buildah config --cmd /bin/bash --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
@@ -67,26 +74,38 @@ archive() { # target
 }
 
 make_image() { # target
-  buildah bud --pull-never --layers --build-arg PARTS=dist --build-arg VERSION="$(version)" --build-arg REVISION="$(revision)" \
-    --target "$1" -t "docker.io/docbrain/$1:dev" -f "$ROOT/deploy/Dockerfile" "$images/context"
+  buildah bud --pull-never --layers --build-arg PARTS=dist \
+    --label org.opencontainers.image.version="$(version)" --label org.opencontainers.image.revision="$(revision)" \
+    --target "$1" -t "docker.io/docbrain/$1:dev" -f "$ROOT/deploy/Dockerfile" "$images/context/$1"
   archive "$1"
 }
 
 version() { awk -F '"' '/^\[workspace.package\]/ { inside = 1 } inside && /^version/ { print $2; exit }' "$ROOT/Cargo.toml"; }
 revision() { git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown; }
 
+# Gives a target a context with what it takes of the build, and no more, since all of a context is copied.
+make_context() { # target
+  local context=$images/context/$1 file files
+  case $1 in
+  operator) files=(bin/docbrain-operator) ;;
+  api-server) files=(bin/docbrain-api bin/docbrain model) ;;
+  ingest-job) files=(bin/docbrain-ingest model) ;;
+  postgres) files=(postgres) ;;
+  esac
+  rm -rf "$context"
+  mkdir -p "$context/dist/bin" "$context/deploy"
+  for file in "${files[@]}"; do
+    cp -al "$images/dist/$file" "$context/dist/$file"
+  done
+  cp "$ROOT/deploy/postgres.sh" "$context/deploy/"
+}
+
 # What an image is made of; the revision is only a label, and does not count.
 inputs() { # target
-  (
-    cat "$ROOT/deploy/Dockerfile"
-    cd "$images/context"
-    case $1 in
-    operator) cat dist/bin/docbrain-operator ;;
-    api-server) cat dist/bin/docbrain-api dist/bin/docbrain dist/model/*/.stamp ;;
-    ingest-job) cat dist/bin/docbrain-ingest dist/model/*/.stamp ;;
-    postgres) cat dist/postgres/.stamp deploy/postgres.sh ;;
-    esac
-  ) | sha256sum
+  buildah inspect --type image --format '{{.FromImageID}}' $base
+  cat "$ROOT/deploy/Dockerfile"
+  cd "$images/context/$1"
+  find . -type f -print0 | sort -z | xargs -0 sha256sum
 }
 
 build() { # target, what it is made of, command
@@ -113,14 +132,15 @@ build pause "$(cksum <"$here/pause.c")" make_pause
 import pause
 [ "$profile" != pause ] || exit 0
 
-mkdir -p "$images/context/deploy"
-"$here/dist.sh" "$images/context/dist" "$profile"
-cp "$ROOT/deploy/postgres.sh" "$images/context/deploy/"
+"$here/dist.sh" "$images/dist" "$profile"
 buildah inspect --type image $base >/dev/null 2>&1 || step "making Debian 12" make_base
 for target in operator api-server ingest-job postgres; do
-  build $target "$(inputs $target)" make_image $target
+  make_context $target
+  build $target "$(inputs $target | sha256sum)" make_image $target
   import $target
 done
+# What failed and earlier builds leave behind would fill the disk.
+{ buildah rm --all && buildah rmi --prune; } >/dev/null 2>&1 || true
 for target in operator api-server ingest-job postgres; do
   printf 'docbrain/%s:dev  %s MB\n' $target $(($(stat -c %s "$images/$target.tar") / 1000000))
 done

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use docbrain_core::store::members::Role;
 
 use super::{AccessControl, Principal, RequestFacts, Right, SuperuserAccess, TENANT_HEADER, TenantAccess};
@@ -80,15 +80,22 @@ pub(crate) struct Guard {
 }
 
 /// Lets a request pass whose sender may call the route, and notes for the handler who it is.
-pub(crate) async fn keep(State(guard): State<Guard>, request: Request, next: Next) -> Result<Response, Problem> {
+pub(crate) async fn keep(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    guard.admit(&mut parts).await?;
+    if let Err(problem) = guard.admit(&mut parts).await {
+        let mut refusal = problem.into_response();
+        // The widget is to read that its session has expired.
+        if let Some(origin) = guard.access.visitors_origin(&parts.headers) {
+            cors::allow(refusal.headers_mut(), &origin);
+        }
+        return refusal;
+    }
     let visitor = parts.extensions.get::<TenantAccess>().and_then(|access| access.visitor.clone());
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if let Some(visitor) = visitor {
         cors::allow(response.headers_mut(), &visitor.origin);
     }
-    Ok(response)
+    response
 }
 
 impl Guard {

@@ -67,6 +67,14 @@ impl AccessControl {
         self.of_cookie(&secret).await
     }
 
+    /// The origin of the page whose visitor sends a request, though the session may have expired.
+    pub(super) fn visitors_origin(&self, headers: &HeaderMap) -> Option<String> {
+        match self.signer.verify(bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)?) {
+            Ok(Claims::Visitor { org, .. }) | Err(Refused::Expired(Claims::Visitor { org, .. })) => Some(org),
+            _ => None,
+        }
+    }
+
     async fn of_token(&self, token: &str) -> Result<Principal, Problem> {
         if token.starts_with(secret::API_TOKEN) {
             return self.of_api_token(token).await;
@@ -80,7 +88,7 @@ impl AccessControl {
                 let visitor = Visitor { chatbot: bot, id: sub, identity: idn, origin: org };
                 Ok(Principal::Visitor { tenant: tid, visitor })
             }
-            Err(Refused::Expired) => Err(expired("the token has expired; refresh it or sign in again")),
+            Err(Refused::Expired(_)) => Err(expired("the token has expired; refresh it or sign in again")),
             Ok(Claims::Journey { .. }) | Err(Refused::Invalid) => Err(unauthorized()),
         }
     }

@@ -60,10 +60,10 @@ struct Envelope {
 }
 
 /// Why a token is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Refused {
-    /// It was good once.
-    Expired,
+    /// It was good once, and said this.
+    Expired(Claims),
     /// It never was.
     Invalid,
 }
@@ -114,7 +114,13 @@ impl Signer {
         let key = header.kid.and_then(|id| self.keys.get(&id)).ok_or(Refused::Invalid)?;
         match decode::<Envelope>(token, key, &self.validation) {
             Ok(token) => Ok(token.claims.claims),
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(Refused::Expired),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
+                // Everything else is checked again: which check fails first is not said.
+                let mut at_any_time = self.validation.clone();
+                at_any_time.validate_exp = false;
+                let token = decode::<Envelope>(token, key, &at_any_time).map_err(|_| Refused::Invalid)?;
+                Err(Refused::Expired(token.claims.claims))
+            }
             Err(_) => Err(Refused::Invalid),
         }
     }
@@ -174,9 +180,12 @@ mod tests {
             encode(header, &body, &key).unwrap()
         };
         let header = Header { kid: Some("2026".to_owned()), ..Header::new(Algorithm::HS256) };
-        let hour_ago = json!(Utc::now().timestamp() - 3_600);
+        let hour_ago = ("exp", json!(Utc::now().timestamp() - 3_600));
         assert!(signer.verify(&made(&header, &[])).is_ok());
-        assert_eq!(signer.verify(&made(&header, &[("exp", hour_ago)])), Err(Refused::Expired));
+        let expired = signer.verify(&made(&header, std::slice::from_ref(&hour_ago)));
+        assert!(matches!(expired, Err(Refused::Expired(Claims::Access { .. }))), "{expired:?}");
+        let expired_elsewhere = made(&header, &[hour_ago, ("iss", json!("other"))]);
+        assert_eq!(signer.verify(&expired_elsewhere), Err(Refused::Invalid));
         for wrong in [("iss", json!("other")), ("aud", json!("other")), ("exp", json!(null)), ("sub", json!(7))] {
             assert_eq!(signer.verify(&made(&header, std::slice::from_ref(&wrong))), Err(Refused::Invalid), "{wrong:?}");
         }

@@ -5,26 +5,15 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use docbrain_core::store::audit::{self, AuditRow};
 use docbrain_core::store::{Pool, TenantTx};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::TenantAccess;
 use crate::extract::Query;
-use crate::problem::{Problem, ProblemKind};
-
-/// Which part of the log.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct AuditPage {
-    /// `next` of the page before.
-    after: Option<String>,
-    /// Most entries on the page.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
-}
+use crate::paging::Page;
+use crate::problem::Problem;
 
 /// A part of the audit log.
 #[derive(Serialize, ToSchema)]
@@ -64,29 +53,20 @@ struct ChangeBody {
 
 /// The changes of the tenant's configuration, keys and members
 #[utoipa::path(
-    get, path = "/audit", tag = "tenants", params(AuditPage),
+    get, path = "/audit", tag = "tenants", params(Page),
     extensions(("x-problems" = json!(["bad_request", "invalid_field"]))),
     responses((status = 200, description = "The changes, newest first", body = AuditLog))
 )]
 pub(crate) async fn list_changes(
     State(pool): State<Pool>,
     access: TenantAccess,
-    Query(page): Query<AuditPage>,
+    Query(page): Query<Page>,
 ) -> Result<Json<AuditLog>, Problem> {
-    let limit = page.limit.unwrap_or(100);
-    if !(1..=1_000).contains(&limit) {
-        return Err(Problem::new(ProblemKind::InvalidField, "`limit` must be 1 to 1000"));
-    }
-    let before = page
-        .after
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| Problem::new(ProblemKind::InvalidField, "`after` must be the `next` of an earlier page"))?;
+    let (rows, before) = (page.rows()?, page.after()?);
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
-    let changes = audit::list(&mut tx, before, limit).await?;
+    let mut changes = audit::list(&mut tx, before, rows).await?;
     tx.commit().await?;
-    let next = changes.last().filter(|_| changes.len() == limit as usize).map(|last| last.id.to_string());
+    let next = page.cut(&mut changes, |last| last.id);
     Ok(Json(AuditLog { changes: changes.into_iter().map(Into::into).collect(), next }))
 }
 

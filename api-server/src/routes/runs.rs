@@ -72,6 +72,8 @@ struct Progress {
     state: Stage,
     /// Why it ended early.
     reason: Option<String>,
+    /// What is to be said of how its documents were fetched, such as that a limit was reached.
+    note: Option<String>,
     /// Documents of the source when it began.
     #[schema(example = 12)]
     documents_total: u32,
@@ -232,6 +234,7 @@ impl From<RunRow> for Progress {
         Self {
             state,
             reason,
+            note: run.note,
             documents_total: run.documents_total,
             documents_indexed: run.documents_indexed,
             documents_unchanged: run.documents_unchanged,

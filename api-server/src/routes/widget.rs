@@ -84,13 +84,29 @@ pub(crate) async fn create_session(
     if !chatbot.spec.allowed_origins.iter().any(|allowed| allowed == origin) {
         return Err(origin_not_allowed());
     }
+    let begun = begin(&access, &providers, tenant, chatbot, origin, &request).await;
+    let begun = begun.map(|session| ([(CACHE_CONTROL, "no-store")], axum::Json(session)));
+    // The page may read a refusal, too.
+    let mut response = begun.into_response();
+    cors::allow(response.headers_mut(), origin);
+    Ok(response)
+}
+
+async fn begin(
+    access: &AccessControl,
+    providers: &Providers,
+    tenant: TenantId,
+    chatbot: ChatbotSummary,
+    origin: &str,
+    request: &SessionRequest,
+) -> Result<VisitorSession, Problem> {
     if chatbot.suspended {
         return Err(Problem::new(ProblemKind::ChatbotSuspended, "the chatbot takes no questions at the moment"));
     }
     let identity = match &request.identity {
         Some(token) => {
             let mut tx = TenantTx::begin(&access.pool, tenant).await?;
-            let identity = identity::read(&mut tx, &providers, chatbot.id, token).await?;
+            let identity = identity::read(&mut tx, providers, chatbot.id, token).await?;
             tx.commit().await?;
             Some(identity)
         }
@@ -110,15 +126,12 @@ pub(crate) async fn create_session(
         org: origin.to_owned(),
         idn: identity.map(|identity| serde_json::to_value(identity).expect("an identity is JSON")),
     };
-    let body = VisitorSession {
+    Ok(VisitorSession {
         token: access.signer.sign(claims, VISITOR_LASTS),
         expires_in: VISITOR_LASTS.as_secs(),
         visitor,
         chatbot: WidgetBody { display_name: chatbot.spec.display_name, settings: BTreeMap::new() },
-    };
-    let mut response = ([(CACHE_CONTROL, "no-store")], axum::Json(body)).into_response();
-    cors::allow(response.headers_mut(), origin);
-    Ok(response)
+    })
 }
 
 async fn find(pool: &Pool, id: ChatbotId) -> Result<(TenantId, ChatbotSummary), Problem> {

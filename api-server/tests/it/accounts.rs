@@ -7,7 +7,7 @@ use docbrain_core::store::members::Role;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::harness::{Reply, Requests, World, settings};
+use crate::harness::{Reply, Requests, World, expired, settings};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -135,6 +135,21 @@ async fn wrong_passwords_and_unknown_accounts_are_refused_alike_and_then_locked_
     }
     login(&world, "ada@globex.example", PASSWORD).await.problem(429, "too_many_attempts");
     login(&world, "a\0b", PASSWORD).await.problem(401, "invalid_credentials");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn an_expired_access_token_is_to_be_refreshed(owner: PgPool) {
+    let world = World::new(owner).await;
+    let token = world.member(world.acme, Role::Admin, "ada@acme.example").await;
+    let get =
+        async |path: &str, token: &str| world.send(Request::get(path).bearer(token).body(Body::empty()).unwrap()).await;
+    get("/chatbots", &token).await.json(200);
+    for path in ["/chatbots", "/auth/me", "/audit"] {
+        let refused = get(path, &expired(&token)).await;
+        let problem = refused.problem(401, "token_expired");
+        assert!(problem["detail"].as_str().unwrap().contains("refresh it"), "{problem}");
+        assert!(refused.headers.contains_key("www-authenticate"));
+    }
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

@@ -12,6 +12,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{TimeDelta, Utc};
 use docbrain_api::{AppState, Local, Parts, Registration, Settings};
 use docbrain_core::config::NamedKey;
@@ -34,6 +36,7 @@ use docbrain_core::store::secrets::{RingSource, Secrets};
 use docbrain_core::store::sessions::{self, NewSession, SessionKind};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, sources, tenants};
 use docbrain_crds::{Chunking, manifest};
+use jsonwebtoken::EncodingKey;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -308,6 +311,15 @@ impl World {
 
 /// Signs as the API of the tests does.
 pub(crate) const SIGNING_KEY: (&str, &[u8]) = ("tests", b"the signing key of the tests, long enough");
+
+/// A token of the API as it is a minute after its end.
+pub(crate) fn expired(token: &str) -> String {
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let mut claims: Value = serde_json::from_slice(&payload).unwrap();
+    claims["exp"] = (Utc::now().timestamp() - 60).into();
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(SIGNING_KEY.1)).unwrap()
+}
 
 pub(crate) fn settings() -> Settings {
     let key = NamedKey { id: SIGNING_KEY.0.to_owned(), key: SIGNING_KEY.1.to_vec().into() };

@@ -11,7 +11,8 @@ use futures::{StreamExt, stream};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool};
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -184,6 +185,39 @@ async fn a_failure_is_logged_and_reported_under_its_request(owner: PgPool) {
     let [report] = reports.as_slice() else { panic!("{reports:#?}") };
     assert!(report.contains(r#""request_id":"follow-me""#) && report.contains("request failed"), "{report}");
     assert!(!report.contains(CANARY) && !report.contains("the model is gone"), "{report}");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_probe_that_fails_is_logged_when_it_begins_to(owner: PgPool) {
+    let models = models().await;
+    let port = free_port();
+    let process = program(&[], &settings(&login(&owner).await, &models, port)).spawn().unwrap();
+    let (client, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+    until_started(&client, &url).await;
+    let probe = async || client.get(format!("{url}/readyz")).send().await.unwrap().status().as_u16();
+    let options = PgConnectOptions::clone(&owner.connect_options());
+    let database = options.get_database().unwrap().to_owned();
+    // No database can be closed from within.
+    let mut outside = options.database("postgres").connect().await.unwrap();
+    let mut open = async |open: bool| {
+        let statement = format!("alter database {database:?} allow_connections {open}");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut outside).await.unwrap();
+        let end =
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and usename = 'docbrain_api'";
+        sqlx::query(end).bind(&database).execute(&mut outside).await.unwrap();
+    };
+    for _ in 0..2 {
+        open(false).await;
+        for _ in 0..5 {
+            assert_eq!(probe().await, 503);
+        }
+        open(true).await;
+        while probe().await != 200 {}
+    }
+    terminate(&process);
+    let log = stderr(&process.wait_with_output().unwrap());
+    let count = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!((count("request failed"), count("ready again")), (2, 2), "{log}");
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

@@ -51,3 +51,22 @@ async fn a_superuser_suspends_tenants_and_nobody_else_does(owner: PgPool) {
     let unknown = Request::patch("/admin/tenants/nobody").bearer(&token).json(&json!({"suspended": true}));
     world.send(unknown).await.problem(404, "tenant_not_found");
 }
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn changes_are_read_in_pages(owner: PgPool) {
+    let world = World::new(owner).await;
+    let change = async |name: &str| {
+        let token = json!({"name": name, "scopes": ["read"]});
+        world.post("/tokens", &token).await.json(201);
+    };
+    for name in ["1", "2", "3", "4"] {
+        change(name).await;
+    }
+    // Newest first: what is changed while somebody reads stands before the first page.
+    let read = world.pages("/audit", "changes", async || change("meanwhile").await).await;
+    let names: Vec<&str> = read.iter().map(|change| change["target"].as_str().unwrap()).collect();
+    assert_eq!(names, ["4", "3", "2", "1"]);
+    world.get("/audit?limit=0").await.problem(422, "invalid_field");
+    let id = read[0]["id"].as_str().unwrap();
+    world.get(&format!("/audit?after={id}")).await.problem(422, "invalid_field");
+}

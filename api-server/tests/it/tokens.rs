@@ -10,7 +10,9 @@ use crate::harness::{Reply, Requests, World};
 
 async fn make(world: &World, scopes: &[&str]) -> String {
     let body = json!({"name": "build", "scopes": scopes});
-    world.post("/tokens", &body).await.json(201)["token"].as_str().unwrap().to_owned()
+    let made = world.post("/tokens", &body).await;
+    assert_eq!(made.headers["cache-control"], "no-store");
+    made.json(201)["token"].as_str().unwrap().to_owned()
 }
 
 async fn get(world: &World, path: &str, token: &str) -> Reply {

@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use docbrain_core::store::members::Role;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::harness::{ORIGIN, Reply, Requests, World};
+use crate::harness::{ORIGIN, Reply, Requests, World, expired};
 
 async fn session(world: &World, chatbot: &str, origin: Option<&str>) -> Reply {
     let mut request = Request::post("/widget/session");
@@ -27,8 +28,57 @@ async fn only_pages_of_allowed_origins_begin_a_session(owner: PgPool) {
     let begun = session(&world, &helper, Some(ORIGIN)).await;
     assert_eq!(begun.headers["access-control-allow-origin"], ORIGIN);
     assert_eq!(begun.json(200)["chatbot"]["display_name"], "Helper");
-    session(&world, &world.chatbot("pair").await, Some(ORIGIN)).await.problem(403, "origin_not_allowed");
-    session(&world, "01980000-0000-7000-8000-000000000000", Some(ORIGIN)).await.problem(404, "chatbot_not_found");
+    // It is the origin of another chatbot, and of none that there is.
+    for (chatbot, status, code) in [
+        (&*world.chatbot("pair").await, 403, "origin_not_allowed"),
+        ("01980000-0000-7000-8000-000000000000", 404, "chatbot_not_found"),
+    ] {
+        let refused = session(&world, chatbot, Some(ORIGIN)).await;
+        refused.problem(status, code);
+        assert_eq!(refused.headers.get("access-control-allow-origin"), None, "{code}");
+    }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_page_can_read_why_it_gets_no_session(owner: PgPool) {
+    let world = World::new(owner).await;
+    let helper = world.chatbot("helper").await;
+    let body = json!({"chatbot": helper, "identity": "signed by nobody"});
+    let refused = world.send(Request::post("/widget/session").header("origin", ORIGIN).json(&body)).await;
+    refused.problem(403, "identity_refused");
+    assert_eq!(refused.headers["access-control-allow-origin"], ORIGIN);
+    let change = Request::patch("/chatbots/helper").admin("acme").header("if-match", "*");
+    world.send(change.json(&json!({"spec": {"suspended": true}}))).await.json(200);
+    let refused = session(&world, &helper, Some(ORIGIN)).await;
+    refused.problem(409, "chatbot_suspended");
+    assert_eq!(refused.headers["access-control-allow-origin"], ORIGIN);
+    assert_eq!(session(&world, &helper, Some("null")).await.headers.get("access-control-allow-origin"), None);
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_page_can_read_that_its_session_has_expired(owner: PgPool) {
+    let world = World::new(owner).await;
+    let helper = world.chatbot("helper").await;
+    let token = expired(&world.visitor(&helper).await);
+    let body = json!({"chatbot": "helper", "message": "Who painted the ceiling?"});
+    let ask = async |token: &str| {
+        world.send(Request::post("/conversation/chat").bearer(token).header("origin", ORIGIN).json(&body)).await
+    };
+    let refused = ask(&token).await;
+    refused.problem(401, "token_expired");
+    assert_eq!(refused.headers["access-control-allow-origin"], ORIGIN);
+    // What was not signed here says nothing.
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    for forged in [format!("{signed}.AAAA"), format!("{signed}.")] {
+        let refused = ask(&forged).await;
+        refused.problem(401, "unauthorized");
+        assert_eq!(refused.headers.get("access-control-allow-origin"), None);
+    }
+    // An account's token is for no page.
+    let admin = expired(&world.member(world.acme, Role::Admin, "ada@acme.example").await);
+    let refused = ask(&admin).await;
+    refused.problem(401, "token_expired");
+    assert_eq!(refused.headers.get("access-control-allow-origin"), None);
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
@@ -77,7 +127,9 @@ async fn preflight_requests_are_answered_for_known_origins_and_widget_routes(own
 async fn a_host_vouches_for_its_visitors(owner: PgPool) {
     let world = World::new(owner).await;
     let helper = world.chatbot("helper").await;
-    let key = world.post("/chatbots/helper/identity-key", &json!({})).await.json(201)["key"].clone();
+    let made = world.post("/chatbots/helper/identity-key", &json!({})).await;
+    assert_eq!(made.headers["cache-control"], "no-store");
+    let key = made.json(201)["key"].clone();
     let begin = async |key: &str| {
         let claims = json!({"sub": "u-1", "name": "Ada", "exp": chrono::Utc::now().timestamp() + 60});
         let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);

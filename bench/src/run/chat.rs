@@ -24,7 +24,7 @@ pub(super) struct Chat {
 
 impl Chat {
     pub(super) const ONE: Self = Self { name: "1 client", clients: 1, streamed: false };
-    const SIXTEEN: Self = Self { name: "16 clients", clients: 16, streamed: false };
+    pub(super) const SIXTEEN: Self = Self { name: "16 clients", clients: 16, streamed: false };
     pub(super) const ALL: [Self; 4] = [
         Self::ONE,
         Self::SIXTEEN,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::chat;
 use super::server::{Server, reply};
@@ -81,21 +82,13 @@ fn target(
 async fn provider(pause: Duration) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to listen as a provider")?;
     let url = format!("http://{}/v1", listener.local_addr()?);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(fail(stream, pause));
-        }
-    });
-    Ok(url)
-}
-
-async fn fail(mut stream: TcpStream, pause: Duration) -> std::io::Result<()> {
-    let mut request = vec![0; 64 * 1024];
-    while stream.read(&mut request).await? > 0 {
+    let fail = async move || {
         tokio::time::sleep(pause).await;
-        stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\n\r\n{}").await?;
-    }
-    Ok(())
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    // It ends with this program.
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(fail)).await });
+    Ok(url)
 }
 
 impl MeasuredIsolation {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, StatusCode};
@@ -122,17 +122,32 @@ impl Up {
     }
 
     pub(crate) fn stop(mut self) {
+        let status = self.end().expect("docbrain up stops");
+        assert!(status.success(), "{status}");
+    }
+
+    /// Asks it to stop, and waits until it has.
+    fn end(&mut self) -> Option<ExitStatus> {
         let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
         let deadline = Instant::now() + Duration::from_secs(40);
         while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
+                return Some(status);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("docbrain up did not stop");
+        None
+    }
+}
+
+impl Drop for Up {
+    /// A test that fails leaves nothing running: who is asked to stop stops the database, too.
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) && self.end().is_none() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
     }
 }
 

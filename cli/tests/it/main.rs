@@ -9,3 +9,4 @@ mod keys;
 mod logs;
 mod manifests;
 mod product;
+mod sources;

@@ -151,3 +151,46 @@ async fn a_redirect_is_judged_like_a_first_address() {
     }
     assert_eq!(get(&policy, &at("/fine")).await.unwrap(), "hello");
 }
+
+#[tokio::test]
+async fn hosts_are_resolved_to_addresses_that_may_be_asked() {
+    let resolve = async |policy: &AddressPolicy, host: &str| policy.resolve(&Host::parse(host).unwrap()).await;
+    let public = AddressPolicy::public_only();
+    for host in ["localhost", "127.0.0.1", "2130706433", "[::ffff:10.0.0.1]", "169.254.169.254"] {
+        let refused = resolve(&public, host).await.unwrap_err();
+        assert!(matches!(&refused, ResolveError::Refused(Refusal::NotPublic { .. })), "{host}: {refused}");
+    }
+    assert_eq!(resolve(&public, "1.1.1.1").await.unwrap(), ["1.1.1.1".parse::<IpAddr>().unwrap()]);
+    let unknown = resolve(&public, "no-such-host.invalid").await.unwrap_err();
+    assert!(matches!(unknown, ResolveError::Unknown { .. }), "{unknown}");
+    let local = allowing(&["127.0.0.0/8"]);
+    assert_eq!(resolve(&local, "localhost").await.unwrap(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+    assert!(
+        local.allows_specially("127.0.0.1".parse().unwrap()) && !local.allows_specially("1.1.1.1".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn a_fetcher_reads_no_more_than_it_was_told() {
+    let server = MockServer::start().await;
+    Mock::given(path("/page"))
+        .respond_with(ResponseTemplate::new(200).set_body_string("x".repeat(100)))
+        .mount(&server)
+        .await;
+    let away = ResponseTemplate::new(302).insert_header("location", "/page");
+    Mock::given(path("/away")).respond_with(away).mount(&server).await;
+    let patience = Patience { silence: Duration::from_secs(5), total: Duration::from_secs(5) };
+    let fetcher = Fetcher::new(&allowing(&["127.0.0.0/8"]), "a test", patience).unwrap();
+    let at = |path: &str| url(&format!("{}{path}", server.uri()));
+    let get = Get { etag: Some("\"tag\""), authorization: Some("Basic x"), ..Get::default() };
+    assert_eq!(fetcher.get(&at("/page"), &get).await.unwrap().body(100).await.unwrap().len(), 100);
+    let refused = fetcher.get(&at("/page"), &get).await.unwrap().body(99).await.unwrap_err();
+    assert!(matches!(refused, FetchError::TooLarge { .. }), "{refused}");
+    let answer = fetcher.get(&at("/away"), &Get::default()).await.unwrap();
+    assert_eq!((answer.status(), answer.location()), (302, Some(Ok(at("/page")))));
+    let request = &server.received_requests().await.unwrap()[0];
+    assert_eq!(request.headers["if-none-match"], "\"tag\"");
+    assert_eq!(request.headers["user-agent"], "a test");
+    let refused = fetcher.get(&url("http://10.0.0.1/"), &get).await.unwrap_err();
+    assert!(matches!(refused, FetchError::Refused(Refusal::NotPublic { .. })), "{refused}");
+}

@@ -5,12 +5,14 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Error, TenantTx, quotas};
+use super::{Error, TenantTx, fetches, quotas};
 use crate::ids::{DocumentId, GenerationId, KnowledgeSourceId};
 
+mod fetched;
 mod listing;
 mod original;
 
+pub use fetched::{Failure, fail_unfetched, id_at, put_fetched};
 pub use listing::{Counts, DocumentRow, DocumentStatus, Filter, Outcome, Sort, count, get, last_outcome, list};
 pub use original::{original, slice};
 
@@ -52,11 +54,32 @@ impl Put {
 /// Stores a document and its original, as far as the tenant's quota allows; content that is already there is not written
 /// again.
 pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDocument<'_>) -> Result<Put, Error> {
+    store(tx, source, document, None, |row| row.status == "indexed").await
+}
+
+/// What is known of a document that arrives again.
+struct Known {
+    id: uuid::Uuid,
+    content_sha256: Vec<u8>,
+    media_type: Option<String>,
+    status: String,
+    error_code: Option<String>,
+}
+
+/// Stores a document. One of the same content stays as it is where `settled` says that there is nothing more to do.
+async fn store(
+    tx: &mut TenantTx,
+    source: KnowledgeSourceId,
+    document: &NewDocument<'_>,
+    media_type: Option<&str>,
+    settled: fn(&Known) -> bool,
+) -> Result<Put, Error> {
     let sha256 = Sha256::digest(document.bytes).to_vec();
     let size = i64::try_from(document.bytes.len()).unwrap_or(i64::MAX);
     let quota = quotas::hold(tx).await?;
-    let known = sqlx::query!(
-        "select id, content_sha256, status from documents
+    let known = sqlx::query_as!(
+        Known,
+        "select id, content_sha256, media_type, status, error_code from documents
          where tenant_id = $1 and knowledge_source_id = $2 and path = $3 for update",
         tx.tenant().0,
         source.0,
@@ -64,7 +87,8 @@ pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDoc
     )
     .fetch_optional(&mut **tx)
     .await?;
-    if let Some(row) = known.as_ref().filter(|row| row.content_sha256 == sha256 && row.status == "indexed") {
+    let is_same = |row: &&Known| row.content_sha256 == sha256 && row.media_type.as_deref() == media_type;
+    if let Some(row) = known.as_ref().filter(is_same).filter(|row| settled(row)) {
         sqlx::query!(
             "update documents set url = $3 where tenant_id = $1 and id = $2 and url is distinct from $3",
             tx.tenant().0,
@@ -86,29 +110,35 @@ pub async fn put(tx: &mut TenantTx, source: KnowledgeSourceId, document: &NewDoc
     )
     .execute(&mut **tx)
     .await?;
-    let title = document.path.rsplit('/').next().unwrap_or(document.path);
     let id = sqlx::query_scalar!(
-        "insert into documents (tenant_id, id, knowledge_source_id, path, title, url, content_sha256, size_bytes)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "insert into documents (tenant_id, id, knowledge_source_id, path, title, url, content_sha256, size_bytes, media_type)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (tenant_id, knowledge_source_id, path) do update set
             url = excluded.url, content_sha256 = excluded.content_sha256, size_bytes = excluded.size_bytes,
+            media_type = excluded.media_type,
             status = 'pending', error_code = null, error_detail = null, attempts = 0, updated_at = now()
          returning id",
         tx.tenant().0,
         DocumentId::new().0,
         source.0,
         document.path,
-        title,
+        title_of(document.path),
         document.url,
         sha256,
         size,
+        media_type,
     )
     .fetch_one(&mut **tx)
     .await?;
-    if known.is_some_and(|row| row.content_sha256 != sha256) {
-        drop_unused_originals(tx).await?;
+    if let Some(old) = known.filter(|row| row.content_sha256 != sha256) {
+        drop_original_if_unused(tx, &old.content_sha256).await?;
     }
     Ok(Put::Pending(id.into()))
+}
+
+/// What a document is called until it says so itself: the last part of its path.
+fn title_of(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
 /// Has a document indexed anew by the next run of its knowledge source, which is returned. Questions find what was
@@ -122,11 +152,20 @@ pub async fn reset(tx: &mut TenantTx, id: DocumentId) -> Result<KnowledgeSourceI
     )
     .fetch_optional(&mut **tx)
     .await?;
-    source.map(KnowledgeSourceId).ok_or(Error::NotFound { what: "document" })
+    let source = source.map(KnowledgeSourceId).ok_or(Error::NotFound { what: "document" })?;
+    fetches::forget_commit(tx, source).await?;
+    Ok(source)
 }
 
 /// Deletes a document with its chunks, and its original when no other document has the same content.
 pub async fn delete(tx: &mut TenantTx, id: DocumentId) -> Result<(), Error> {
+    let source = delete_row(tx, id).await?;
+    fetches::forget_commit(tx, source).await?;
+    drop_unused_originals(tx).await
+}
+
+/// Deletes a document with its chunks; its original stays.
+async fn delete_row(tx: &mut TenantTx, id: DocumentId) -> Result<KnowledgeSourceId, Error> {
     let generations = sqlx::query!(
         "select generation_id, chunks from indexed_documents where tenant_id = $1 and document_id = $2",
         tx.tenant().0,
@@ -134,12 +173,14 @@ pub async fn delete(tx: &mut TenantTx, id: DocumentId) -> Result<(), Error> {
     )
     .fetch_all(&mut **tx)
     .await?;
-    let deleted = sqlx::query!("delete from documents where tenant_id = $1 and id = $2", tx.tenant().0, id.0)
-        .execute(&mut **tx)
-        .await?;
-    if deleted.rows_affected() == 0 {
-        return Err(Error::NotFound { what: "document" });
-    }
+    let source = sqlx::query_scalar!(
+        "delete from documents where tenant_id = $1 and id = $2 returning knowledge_source_id",
+        tx.tenant().0,
+        id.0
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or(Error::NotFound { what: "document" })?;
     for row in generations {
         sqlx::query!(
             "update generations set chunks = greatest(chunks - $3, 0) where tenant_id = $1 and id = $2",
@@ -150,7 +191,7 @@ pub async fn delete(tx: &mut TenantTx, id: DocumentId) -> Result<(), Error> {
         .execute(&mut **tx)
         .await?;
     }
-    drop_unused_originals(tx).await
+    Ok(source.into())
 }
 
 /// Deletes the documents of a knowledge source that are not among `keep`; how many went.
@@ -165,7 +206,10 @@ pub async fn delete_others(tx: &mut TenantTx, source: KnowledgeSourceId, keep: &
     .fetch_all(&mut **tx)
     .await?;
     for &id in &gone {
-        delete(tx, id.into()).await?;
+        delete_row(tx, id.into()).await?;
+    }
+    if !gone.is_empty() {
+        drop_unused_originals(tx).await?;
     }
     Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
 }
@@ -181,6 +225,18 @@ pub(super) async fn drop_unused_originals(tx: &mut TenantTx) -> Result<(), Error
     Ok(())
 }
 
+async fn drop_original_if_unused(tx: &mut TenantTx, sha256: &[u8]) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from originals o where o.tenant_id = $1 and o.sha256 = $2 and not exists (
+            select 1 from documents d where d.tenant_id = o.tenant_id and d.content_sha256 = o.sha256)",
+        tx.tenant().0,
+        sha256,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// A document that a run has to index.
 #[derive(Clone, Debug)]
 pub struct Work {
@@ -188,6 +244,8 @@ pub struct Work {
     pub id: DocumentId,
     /// Path within the knowledge source, whose extension hints at the format.
     pub path: String,
+    /// What its origin says it is, such as `text/html`; the path's extension says it otherwise.
+    pub media_type: Option<String>,
     /// Hash of the content to index.
     pub content_sha256: Vec<u8>,
     /// How often a process has begun it.
@@ -199,7 +257,7 @@ pub struct Work {
 pub async fn work(tx: &mut TenantTx, source: KnowledgeSourceId, generation: GenerationId) -> Result<Vec<Work>, Error> {
     let rows = sqlx::query_as!(
         Work,
-        r#"select d.id as "id: _", d.path, d.content_sha256, d.attempts
+        r#"select d.id as "id: _", d.path, d.media_type, d.content_sha256, d.attempts
          from documents d
          left join indexed_documents i on i.tenant_id = d.tenant_id and i.generation_id = $3 and i.document_id = d.id
          where d.tenant_id = $1 and d.knowledge_source_id = $2 and d.status <> 'failed'

@@ -8,8 +8,8 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{Error, Pool};
 use crate::ids::TenantId;
@@ -39,10 +39,14 @@ impl Login {
     }
 }
 
-/// Makes a role that can log in, or gives it today's password. Needs the right to create roles.
+/// Makes a role that can log in with its password, or gives it that password. Needs the right to create roles, where the role
+/// does not log in already.
 pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
     /// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
     const ATTEMPTS: usize = 20;
+    if logs_in(owner, login, secret).await? {
+        return Ok(());
+    }
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match try_ensure(owner, login, secret).await {
@@ -52,6 +56,18 @@ pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(last.expect("at least one attempt was made").into())
+}
+
+/// Whether there is nothing to do.
+async fn logs_in(owner: &Pool, login: Login, secret: &SecretString) -> Result<bool, Error> {
+    let options = PgConnectOptions::clone(&owner.connect_options());
+    let options = options.username(&login.name()).password(&login.password(secret));
+    match options.connect().await {
+        Ok(connection) => Ok(connection.close().await.map(|()| true)?),
+        // Class 28 is "invalid authorization": no such role, another password, no right to log in.
+        Err(sqlx::Error::Database(refusal)) if refusal.code().is_some_and(|code| code.starts_with("28")) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), sqlx::Error> {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -87,6 +88,42 @@ pub async fn due_by_name(owner: &Pool) -> Result<Vec<(String, String)>, Error> {
     Ok(names)
 }
 
+/// A knowledge source that is fetched by a schedule.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The source.
+    pub source: KnowledgeSourceId,
+    /// The schedule as its spec has it.
+    pub schedule: String,
+    /// The schedule's time zone.
+    pub time_zone: Option<String>,
+    /// Since when its spec stands.
+    pub since: DateTime<Utc>,
+    /// The trigger of the scheduled run that was asked for last.
+    pub last_trigger: Option<String>,
+}
+
+/// The sources of all tenants that are fetched by a schedule. For the owner, who keeps schedules on one machine.
+pub async fn scheduled(owner: &Pool) -> Result<Vec<Scheduled>, Error> {
+    let rows = sqlx::query!(
+        r#"select tenant_id as "tenant_id!", source_id as "source_id!", schedule as "schedule!", time_zone,
+            since as "since!", last_trigger from sources_scheduled()"#
+    )
+    .fetch_all(owner)
+    .await?;
+    let scheduled = rows.into_iter().map(|row| Scheduled {
+        tenant: row.tenant_id.into(),
+        source: row.source_id.into(),
+        schedule: row.schedule,
+        time_zone: row.time_zone,
+        since: row.since,
+        last_trigger: row.last_trigger,
+    });
+    Ok(scheduled.collect())
+}
+
 /// What a process holds while it works on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -95,20 +132,28 @@ pub struct Lease {
     fence: i64,
 }
 
-/// Takes a queued run, or one whose lease ran out. `None`: another process has it, or it has ended.
+/// Takes a queued run, or one whose lease ran out. `None`: another process has it, it has ended, another run of its source is
+/// under way, or the source is suspended.
 pub async fn acquire(tx: &mut TenantTx, run: RunId) -> Result<Option<(Lease, KnowledgeSourceId)>, Error> {
-    let row = sqlx::query!(
-        "update runs set state = 'running', fence = fence + 1, started_at = coalesce(started_at, now()),
+    let taken = sqlx::query!(
+        "update runs r set state = 'running', fence = fence + 1, started_at = coalesce(started_at, now()),
                 lease_expires_at = now() + make_interval(secs => $3)
          where tenant_id = $1 and id = $2 and (state = 'queued' or (state = 'running' and lease_expires_at < now()))
+           and not exists (
+                select 1 from knowledge_sources s join tenants t using (tenant_id)
+                where s.tenant_id = r.tenant_id and s.id = r.knowledge_source_id and (s.suspended or t.suspended))
          returning fence, knowledge_source_id",
         tx.tenant().0,
         run.0,
         LEASE.as_secs_f64(),
     )
     .fetch_optional(&mut **tx)
-    .await?;
-    Ok(row.map(|row| (Lease { run, fence: row.fence }, row.knowledge_source_id.into())))
+    .await;
+    match taken {
+        Ok(row) => Ok(row.map(|row| (Lease { run, fence: row.fence }, row.knowledge_source_id.into()))),
+        Err(sqlx::Error::Database(error)) if error.constraint() == Some("runs_one_running") => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Holds the lease for another [`LEASE`].
@@ -195,6 +240,34 @@ pub async fn record(tx: &mut TenantTx, lease: Lease, outcome: &DocumentOutcome<'
         number(outcome.chunks),
         i64::try_from(outcome.bytes).unwrap_or(i64::MAX),
         i32::try_from(outcome.took.as_millis()).unwrap_or(i32::MAX),
+    )
+    .execute(&mut **tx)
+    .await?;
+    held_or_lost(held.rows_affected())
+}
+
+/// Whether what became of a document is in the run's report already.
+pub async fn has_recorded(tx: &mut TenantTx, lease: Lease, document: DocumentId) -> Result<bool, Error> {
+    let has = sqlx::query_scalar!(
+        r#"select exists (
+            select 1 from run_documents where tenant_id = $1 and run_id = $2 and document_id = $3) as "has!""#,
+        tx.tenant().0,
+        lease.run.0,
+        document.0,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(has)
+}
+
+/// Says something of a run for people, in the place of what was said before.
+pub async fn note(tx: &mut TenantTx, lease: Lease, note: Option<&str>) -> Result<(), Error> {
+    let held = sqlx::query!(
+        "update runs set note = $4 where tenant_id = $1 and id = $2 and fence = $3 and state = 'running'",
+        tx.tenant().0,
+        lease.run.0,
+        lease.fence,
+        note,
     )
     .execute(&mut **tx)
     .await?;

@@ -173,6 +173,40 @@ impl Secrets {
     }
 }
 
+/// The name under which a key of a Secret is kept, for specs that refer to it.
+pub fn referred(secret: &str, key: &str) -> String {
+    format!("ref/{secret}/{key}")
+}
+
+impl Secrets {
+    /// Keeps the keys of a Secret as they are now, and none besides; `false`: they were so already.
+    pub async fn put_referred(
+        &self,
+        tx: &mut TenantTx,
+        secret: &str,
+        keys: &BTreeMap<String, SecretString>,
+    ) -> Result<bool, Error> {
+        let prefix = referred(secret, "");
+        let mut changed = false;
+        for known in list(tx).await? {
+            if let Some(key) = known.name.strip_prefix(&prefix)
+                && !keys.contains_key(key)
+            {
+                changed |= delete(tx, &known.name).await?;
+            }
+        }
+        for (key, value) in keys {
+            let name = referred(secret, key);
+            let before = self.get(tx, &name).await?;
+            if before.is_none_or(|before| before.expose_secret() != value.expose_secret()) {
+                self.put(tx, &name, value).await?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+}
+
 /// Whether there is a secret of that name.
 pub async fn exists(tx: &mut TenantTx, name: &str) -> Result<bool, Error> {
     let exists = sqlx::query_scalar!(

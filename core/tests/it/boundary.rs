@@ -6,7 +6,9 @@ use docbrain_core::store::accounts::{self, NewAccount};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::NewDocument;
 use docbrain_core::store::members::{self, Role};
-use docbrain_core::store::{Pool, TenantTx, conversations, documents, generations, provider_settings, stats};
+use docbrain_core::store::{
+    Pool, TenantTx, conversations, documents, fetches, generations, provider_settings, runs, stats,
+};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 use crate::harness::{DIMENSIONS, Tenant, World};
@@ -44,7 +46,7 @@ async fn seen(pool: &Pool, tenant: Option<TenantId>, tables: &[String]) -> Vec<(
 }
 
 /// A row of each table that nothing above has written to.
-const ROWS: [&str; 6] = [
+const ROWS: [&str; 7] = [
     "insert into invitations values ($1, $1, 'new@example.com', 'viewer', sha256($1::text::bytea), now(), now())",
     "insert into api_tokens values ($1, $1, 'build', sha256($1::text::bytea), 'abcd', '{read}', 'admin', now())",
     "insert into audit_log (tenant_id, id, actor_kind, actor, action, target, request_id)
@@ -52,6 +54,7 @@ const ROWS: [&str; 6] = [
     "insert into idempotency_keys (tenant_id, key, request_sha256) values ($1, 'k', sha256('r'))",
     "insert into permits values ($1, 1, '\\x00112233445566778899aabbccddeeff', 1, 1)",
     "insert into spending values ($1, $1, current_date, 1, 1)",
+    "insert into fetched_pages (tenant_id, knowledge_source_id, address, run_id) select $1, id, 'example.com/', $1 from knowledge_sources",
 ];
 
 /// Two tenants with a row in every table.
@@ -79,7 +82,7 @@ async fn two_tenants(world: &World) -> (Tenant, Tenant) {
             milliseconds: 1,
         };
         conversations::append(&world.api, tenant.id, &exchange).await.unwrap();
-        let run = docbrain_core::store::runs::enqueue(&mut tx, tenant.source, "test").await.unwrap();
+        let run = runs::enqueue(&mut tx, tenant.source, "test").await.unwrap();
         sqlx::query("insert into run_documents (tenant_id, run_id, document_id, path, outcome) select $1, $2, id, path, 'indexed' from documents")
             .bind(tenant.id.0)
             .bind(run.0)
@@ -203,6 +206,65 @@ async fn rows_cannot_be_written_across_the_border(owner: PgPool) {
     }
 }
 
+/// A run of a web site or a repository puts and removes documents itself.
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn an_ingestion_role_fetches_for_its_own_tenant_alone(owner: PgPool) {
+    let world = World::new(owner).await;
+    let (acme, rival) = two_tenants(&world).await;
+    let quota = "update tenants set spec = spec || '{\"quota\": {\"maxDocuments\": 3}}' where tenant_id = $1";
+    sqlx::query(quota).bind(acme.id.0).execute(&world.owner).await.unwrap();
+    let pool = world.ingest(acme.id).await;
+    let mut tx = TenantTx::begin(&pool, acme.id).await.unwrap();
+    let run = runs::enqueue(&mut tx, acme.source, "schedule:test").await.unwrap();
+    let (lease, _) = runs::acquire(&mut tx, run).await.unwrap().unwrap();
+    let new = |bytes: &'static [u8]| NewDocument { path: "example.com/a", url: None, bytes };
+    let put = documents::put_fetched(&mut tx, acme.source, &new(b"one"), Some("text/html")).await.unwrap();
+    let again = documents::put_fetched(&mut tx, acme.source, &new(b"two"), Some("text/html")).await.unwrap();
+    assert_eq!(put.id(), again.id());
+    let page = fetches::NewPage {
+        address: "example.com/a",
+        document: Some(put.id()),
+        etag: None,
+        last_modified: None,
+        links: &[],
+    };
+    fetches::put_page(&mut tx, acme.source, run, &page).await.unwrap();
+    fetches::set_state(&mut tx, acme.source, Some("state")).await.unwrap();
+    let failure = documents::Failure { code: "too_slow", detail: "it did not answer in time" };
+    let failed =
+        documents::fail_unfetched(&mut tx, acme.source, "example.com/b", None, failure).await.unwrap().unwrap();
+    assert_eq!(documents::delete_others(&mut tx, acme.source, &[put.id(), failed]).await.unwrap(), 1);
+    runs::note(&mut tx, lease, Some("a note")).await.unwrap();
+    runs::heartbeat(&mut tx, lease).await.unwrap();
+    tx.commit().await.unwrap();
+    let kept: i64 =
+        sqlx::query_scalar("select count(*) from originals where tenant_id = $1 and sha256 <> sha256('two')")
+            .bind(acme.id.0)
+            .fetch_one(&world.owner)
+            .await
+            .unwrap();
+    assert_eq!(kept, 0, "what nobody needs any more is gone");
+
+    // Named by its id, another tenant's source is not there; named as its own, neither.
+    for tenant in [acme.id, rival.id] {
+        let mut tx = TenantTx::begin(&pool, tenant).await.unwrap();
+        assert!(documents::put_fetched(&mut tx, rival.source, &new(b"three"), None).await.is_err());
+        let mut tx = TenantTx::begin(&pool, tenant).await.unwrap();
+        assert!(runs::enqueue(&mut tx, rival.source, "schedule:test").await.is_err());
+        let mut tx = TenantTx::begin(&pool, tenant).await.unwrap();
+        fetches::set_state(&mut tx, rival.source, Some("state")).await.unwrap();
+        assert_eq!(documents::delete_others(&mut tx, rival.source, &[]).await.unwrap(), 0);
+        tx.commit().await.unwrap();
+    }
+    let mut tx = world.begin(rival.id).await;
+    assert_eq!(fetches::state(&mut tx, rival.source).await.unwrap(), None);
+    assert_eq!(documents::count(&mut tx, Some(&[rival.source])).await.unwrap().indexed, 1);
+    // A spec is not its own to change.
+    let mut tx = TenantTx::begin(&pool, acme.id).await.unwrap();
+    let changed = sqlx::query("update knowledge_sources set spec = '{}'").execute(&mut *tx).await.unwrap_err();
+    assert!(changed.to_string().contains("permission denied"), "{changed}");
+}
+
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn functions_with_wider_rights_cannot_be_called_into_another_tenant(owner: PgPool) {
     let world = World::new(owner).await;
@@ -244,7 +306,8 @@ async fn functions_with_wider_rights_cannot_be_called_into_another_tenant(owner:
     chatbots::find(&mut *nobody, acme.id, &ChatbotRef::Name("manual".into())).await.unwrap();
     let visible: i64 = sqlx::query_scalar("select count(*) from chatbots").fetch_one(&mut *nobody).await.unwrap();
     assert_eq!(visible, 0);
-    // Whose runs are due is nobody's business but the owner's.
+    // Whose runs are due, and when, is nobody's business but the owner's.
+    assert!(sqlx::query("select * from sources_scheduled()").execute(&world.api).await.is_err());
     assert!(sqlx::query("select * from runs_due()").execute(&mut *nobody).await.is_err());
 }
 

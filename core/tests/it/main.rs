@@ -7,6 +7,7 @@ mod harness;
 mod limits;
 mod monitoring;
 mod provisioning;
+mod roles;
 mod runs;
 mod search;
 mod secrets;

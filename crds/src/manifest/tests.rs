@@ -124,3 +124,46 @@ fn an_alias_bomb_is_refused() {
     }
     assert!(matches!(read(&yaml), Err(ManifestError::Yaml { .. })));
 }
+
+#[test]
+fn the_examples_are_read() {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let folders = ["examples", "gitops/tenants/acme"].map(|folder| deploy.join(folder));
+    let mut files: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
+    files.push(deploy.join("demo.yaml"));
+    files.retain(|file| file.file_name().is_some_and(|name| name != "kustomization.yaml"));
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let name = file.display();
+        let resources =
+            read(&std::fs::read_to_string(&file).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(!resources.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn secrets_are_read_where_they_may_stand_and_never_told() {
+    let yaml = "apiVersion: v1\nkind: Secret\nmetadata: {name: repository, namespace: acme}\ntype: Opaque\n\
+                stringData: {password: 'the word'}\ndata: {username: Ym90}\n";
+    let (resources, secrets) = read_with_secrets(yaml).unwrap();
+    assert!(resources.is_empty());
+    assert_eq!((secrets[0].name.as_str(), secrets[0].namespace.as_str()), ("repository", "acme"));
+    assert_eq!(secrets[0].keys["password"], "the word");
+    assert_eq!(secrets[0].keys["username"], "bot");
+    assert!(!format!("{secrets:?}").contains("the word"));
+    assert!(read(yaml).unwrap_err().to_string().contains("v1/Secret is not a resource of DocBrain"));
+    for (bad, expected) in [
+        ("metadata: {name: Bad, namespace: acme}\nstringData: {a: hidden}", "metadata.name"),
+        ("metadata: {name: a}\nstringData: {a: hidden}", "metadata.namespace"),
+        ("metadata: {name: a, namespace: b}\nstringdata: {a: hidden}", "stringdata: unknown field"),
+        ("metadata: {name: a, namespace: b}\ndata: {a: '?hidden'}", "data is base64"),
+        ("metadata: {name: a, namespace: b}\ndata: {a: //8=}", "data.a: its value is no text"),
+        ("metadata: {name: a, namespace: b}\nstringData: {a/b: hidden}", "is not a key"),
+    ] {
+        let refused = read_with_secrets(&format!("apiVersion: v1\nkind: Secret\n{bad}\n")).unwrap_err().to_string();
+        assert!(refused.contains(expected) && !refused.contains("hidden"), "{bad}: {refused}");
+    }
+}

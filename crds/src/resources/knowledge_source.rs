@@ -78,6 +78,17 @@ pub struct Source {
     pub git: Option<GitSource>,
 }
 
+impl Source {
+    /// Where documents come from, in words.
+    pub fn origin(&self) -> &'static str {
+        match self {
+            Self { web: Some(_), .. } => "web site",
+            Self { git: Some(_), .. } => "git repository",
+            Self { upload: _, web: None, git: None } => "uploads",
+        }
+    }
+}
+
 /// Uploaded files; there is nothing to set.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {}

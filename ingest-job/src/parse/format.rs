@@ -41,7 +41,8 @@ impl Format {
     /// Every readable format, for a message.
     pub(super) const SUPPORTED: &str = "PDF, DOCX, PPTX, XLSX, CSV, ODT, EPUB, HTML, Markdown or plain text";
 
-    fn from_extension(name: &str) -> Option<Self> {
+    /// What the extension of a name promises.
+    pub fn from_extension(name: &str) -> Option<Self> {
         let (_, extension) = name.rsplit_once('.')?;
         Some(match extension.to_ascii_lowercase().as_str() {
             "pdf" => Self::Pdf,

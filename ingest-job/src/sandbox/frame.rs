@@ -6,8 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
-use super::Reply;
-use crate::parse::{ParseError, ParsedDocument, PdfEngine};
+use crate::parse::{Outlinks, ParseError, ParsedDocument, PdfEngine};
 
 /// Bytes that hold the two lengths.
 pub(super) const LENGTHS: usize = 8;
@@ -22,10 +21,19 @@ const TAIL_BYTES: usize = 8 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) name: String,
-    pub(super) engine: PdfEngine,
+    pub(super) task: Task,
 }
 
-/// What the worker answers; the body is the Markdown.
+/// What is to be done with the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Make Markdown of it, which is the body of the answer.
+    Parse(PdfEngine),
+    /// Find what a page at this URL links to; the body of the answer is [`Outlinks`] as JSON.
+    FindOutlinks(String),
+}
+
+/// What the worker answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Response {
     pub(super) outcome: std::result::Result<Outline, ParseError>,
@@ -44,22 +52,29 @@ impl Response {
     pub(super) fn read(header: &[u8]) -> Result<Self> {
         Ok(serde_json::from_slice(header)?)
     }
+}
+
+impl Outline {
+    /// Of an answer without any.
+    pub(super) fn none() -> Self {
+        Self { title: None, page_starts: Vec::new() }
+    }
 
     /// Joins header and body; a worker gone wrong must not reach further than its own document.
-    pub(super) fn into_reply(self, markdown: Vec<u8>) -> Result<Reply> {
-        let outcome = match self.outcome {
-            Err(error) => Err(error),
-            Ok(Outline { title, page_starts }) => {
-                let markdown = String::from_utf8(markdown).map_err(|_| nonsense("text is not UTF-8"))?;
-                let in_order = page_starts.is_sorted() && page_starts.iter().all(|&at| markdown.is_char_boundary(at));
-                if !in_order {
-                    return Err(nonsense("pages are out of order"));
-                }
-                Ok(ParsedDocument { title, markdown, page_starts })
-            }
-        };
-        Ok(Reply { outcome, retire: self.retire })
+    pub(super) fn join(self, markdown: Vec<u8>) -> Result<ParsedDocument> {
+        let Self { title, page_starts } = self;
+        let markdown = String::from_utf8(markdown).map_err(|_| nonsense("text is not UTF-8"))?;
+        let in_order = page_starts.is_sorted() && page_starts.iter().all(|&at| markdown.is_char_boundary(at));
+        if !in_order {
+            return Err(nonsense("pages are out of order"));
+        }
+        Ok(ParsedDocument { title, markdown, page_starts })
     }
+}
+
+/// Reads the body of an answer to [`Task::FindOutlinks`].
+pub(super) fn outlinks(body: &[u8]) -> Result<Outlinks> {
+    Ok(serde_json::from_slice(body)?)
 }
 
 /// Lengths and header of a frame whose body has `body` bytes.

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use rayon::ThreadPoolBuilder;
 
 use super::confine::{self, EXIT_NOT_CONFINED};
-use super::frame::{self, Outline, Request, Response};
-use crate::parse::parse_with;
+use super::frame::{self, Outline, Request, Response, Task};
+use crate::parse::{ParseError, ParsedDocument, find_outlinks, parse_with};
 
 /// Deeply nested files make the engines recurse; the space is virtual until used.
 const STACK_BYTES: usize = 512 << 20;
@@ -70,15 +70,26 @@ fn run(limits: &WorkerLimits) -> anyhow::Result<()> {
         loop {
             confine::allow_cpu_seconds(limits.cpu_seconds)?;
             let Some((request, bytes)) = frame::read::<Request>(&mut requests)? else { return Ok(()) };
-            let (outcome, markdown) = match parse_with(request.engine, &request.name, &bytes) {
-                Ok(document) => {
-                    (Ok(Outline { title: document.title, page_starts: document.page_starts }), document.markdown)
-                }
-                Err(error) => (Err(error), String::new()),
-            };
+            let (outcome, body) = work_off(&request, &bytes);
             drop(bytes);
             let response = Response { outcome, retire: usage.resident_bytes()? > RETIRE_BYTES };
-            frame::write(&mut responses, &response, markdown.as_bytes())?;
+            frame::write(&mut responses, &response, &body)?;
         }
     })
+}
+
+/// The header and the body of the answer.
+fn work_off(request: &Request, bytes: &[u8]) -> (Result<Outline, ParseError>, Vec<u8>) {
+    let done = match &request.task {
+        Task::Parse(engine) => parse_with(*engine, &request.name, bytes).map(|document| {
+            let ParsedDocument { title, markdown, page_starts } = document;
+            (Outline { title, page_starts }, markdown.into_bytes())
+        }),
+        Task::FindOutlinks(url) => find_outlinks(url, bytes)
+            .map(|found| (Outline::none(), serde_json::to_vec(&found).expect("strings and words are JSON"))),
+    };
+    match done {
+        Ok((outline, body)) => (Ok(outline), body),
+        Err(error) => (Err(error), Vec::new()),
+    }
 }

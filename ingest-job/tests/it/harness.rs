@@ -24,6 +24,8 @@ pub(crate) struct World {
     secret: SecretString,
     embeddings: MockServer,
     pub(crate) texts_embedded: Arc<AtomicUsize>,
+    /// What processes are told besides.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 pub(crate) struct Tenant {
@@ -36,7 +38,8 @@ impl World {
         let embeddings = MockServer::start().await;
         let texts_embedded = Arc::new(AtomicUsize::new(0));
         Mock::given(path("/v1/embeddings")).respond_with(Embeddings(texts_embedded.clone())).mount(&embeddings).await;
-        Self { owner, secret: SecretString::from("a secret of the tests"), embeddings, texts_embedded }
+        let environment = vec![(env::ALLOWED_NETWORKS, "127.0.0.0/8".to_owned())];
+        Self { owner, secret: SecretString::from("a secret of the tests"), embeddings, texts_embedded, environment }
     }
 
     /// The same with a model server that answers nothing of use.
@@ -51,10 +54,15 @@ impl World {
 
     /// Applies the tenant and its source; again with other chunking, it asks for a run.
     pub(crate) async fn apply_source(&self, name: &str, chunking: &str) -> Tenant {
+        self.apply_spec(name, &format!("{{source: {{upload: {{}}}}, chunking: {chunking}}}")).await
+    }
+
+    /// The same with any spec.
+    pub(crate) async fn apply_spec(&self, name: &str, spec: &str) -> Tenant {
         let yaml = format!(
             "apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: {name}}}\nspec: {{displayName: {name}}}\n---\n\
              apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: manual, namespace: {name}}}\n\
-             spec: {{source: {{upload: {{}}}}, chunking: {chunking}}}\n"
+             spec: {spec}\n"
         );
         let provisioner = Provisioner::new(self.owner.clone(), self.secret.clone());
         for resource in manifest::read(&yaml).unwrap() {
@@ -85,21 +93,38 @@ impl World {
 
     /// Starts the program for a run.
     pub(crate) fn start(&self, tenant: &Tenant, run: RunId) -> Child {
+        self.command(tenant).env(env::RUN_ID, run.to_string()).spawn().unwrap()
+    }
+
+    /// The program as it is started for a run of this tenant.
+    pub(crate) fn command(&self, tenant: &Tenant) -> Command {
         let url = self.owner.connect_options().to_url_lossy().to_string();
         let url = roles::url(&url, Login::Ingest(tenant.id), &self.secret).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_docbrain-ingest"))
-            .arg("run")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docbrain-ingest"));
+        command
+            .args(["run", "--page-seconds", "2"])
             .env_clear()
-            .env(env::RUN_ID, run.to_string())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env(env::TENANT_ID, tenant.id.to_string())
             .env(env::INGEST_DATABASE_URL, url.expose_secret())
             .env(env::EMBEDDING_BASE_URL, format!("{}/v1", self.embeddings.uri()))
             .env(env::EMBEDDING_MODEL, "words")
             .env(env::LOG_FILTER, "error")
+            .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Path, status, and why not, of each document.
+    pub(crate) async fn documents(&self, tenant: &Tenant) -> Vec<(String, String, String)> {
+        sqlx::query_as(
+            "select path, status, coalesce(error_code || ': ' || error_detail, '') from documents where tenant_id = $1 order by path",
+        )
+        .bind(tenant.id.0)
+        .fetch_all(&self.owner)
+        .await
+        .unwrap()
     }
 
     /// Lets a run begin, and go on, until it has ended.

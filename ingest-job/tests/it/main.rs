@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by unwrapping and skips with a line")]
 
+mod git;
 mod harness;
 mod hostile;
 mod parse;
 mod real;
+mod repository;
 mod runs;
+mod site;
+mod web;
 
 use std::path::{Path, PathBuf};
 

@@ -19,8 +19,6 @@ mod pod;
 
 /// On Jobs, and on the pods of Jobs: the name of their knowledge source.
 pub const SOURCE_LABEL: &str = "docbrain.dev/knowledge-source";
-/// What the name of a CronJob's Job begins with in a run's trigger.
-const SCHEDULED: &str = "schedule:";
 /// How much of a knowledge source's name stands in that of a Job, which has at most 63 characters.
 const NAME_IN_JOB: usize = 46;
 /// Pods that a run may use up by failing.
@@ -42,7 +40,7 @@ pub(super) struct RunEnvironment {
 
 /// The Job of a run: that of its CronJob, where a schedule set it off.
 pub(super) fn job_name(source: &KnowledgeSource, run: &RunStanding) -> String {
-    if let Some(job) = run.trigger.strip_prefix(SCHEDULED) {
+    if let Some(job) = run.trigger.strip_prefix(schedule::TRIGGER) {
         return job.to_owned();
     }
     let name: String = source.name_any().chars().take(NAME_IN_JOB).collect();
@@ -94,7 +92,8 @@ pub(super) fn schedule(
 ) -> (Secret, CronJob) {
     let name = source.name_any();
     let secret = secret(source, &schedule_secret(&name), environment);
-    let variables = [(env::SOURCE_ID, id.to_string()), (env::TRIGGER, format!("{SCHEDULED}$({})", pod::JOB_NAME))];
+    let variables =
+        [(env::SOURCE_ID, id.to_string()), (env::TRIGGER, format!("{}$({})", schedule::TRIGGER, pod::JOB_NAME))];
     let template = pod::template(source, &schedule_secret(&name), &variables, environment, ingest, addresses);
     let cron_job = CronJob {
         metadata: metadata(source, &name),

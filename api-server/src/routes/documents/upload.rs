@@ -86,7 +86,7 @@ enum AcceptedStatus {
     post, path = "/document/ingest", tag = "documents",
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     extensions(("x-problems" = json!([
-        "bad_request", "chatbot_not_found", "knowledge_source_not_found", "knowledge_source_suspended", "quota_exceeded",
+        "bad_request", "chatbot_not_found", "knowledge_source_not_found", "knowledge_source_suspended", "knowledge_source_not_for_uploads", "quota_exceeded",
         "rate_limited", "busy", "body_too_large",
         "unsupported_media_type", "invalid_field", "invalid_path", "knowledge_source_required"
     ]))),
@@ -227,6 +227,15 @@ impl Upload {
             return Err(Problem::new(
                 ProblemKind::KnowledgeSourceNotFound,
                 "the chatbot has no knowledge source of that name",
+            ));
+        }
+        if source.spec.source.upload.is_none() {
+            return Err(Problem::new(
+                ProblemKind::KnowledgeSourceNotForUploads,
+                format!(
+                    "its documents are fetched from its {}; name another in the field `source`",
+                    source.spec.source.origin()
+                ),
             ));
         }
         if source.suspended {

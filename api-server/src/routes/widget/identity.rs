@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
 use docbrain_core::ids::ChatbotId;
 use docbrain_core::providers::Providers;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
@@ -44,14 +46,15 @@ pub(crate) async fn create_identity_key(
     State(providers): State<Providers>,
     access: TenantAccess,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<NewIdentityKey>), Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let key = secret::generate(IDENTITY_KEY);
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let chatbot = chatbots::describe(&mut tx, &ChatbotRef::from(id.as_str())).await?;
     providers.secrets().put(&mut tx, &name(chatbot.id), &key).await?;
     audit::record(&mut tx, access.actor()?, "identity_key.create", &chatbot.name, &json!({})).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(NewIdentityKey { key: key.expose_secret().to_owned() })))
+    let body = NewIdentityKey { key: key.expose_secret().to_owned() };
+    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(body)))
 }
 
 /// Delete the key of a chatbot's host

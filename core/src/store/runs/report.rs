@@ -67,6 +67,8 @@ pub struct RunRow {
     pub finished_at: Option<DateTime<Utc>>,
     /// The request that asked for it, where one did.
     pub request_id: Option<String>,
+    /// What is to be said of a run that went well, such as that a limit was reached.
+    pub note: Option<String>,
 }
 
 /// A run as Postgres gives it.
@@ -85,6 +87,7 @@ struct Row {
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
     request_id: Option<String>,
+    note: Option<String>,
 }
 
 impl From<Row> for RunRow {
@@ -104,6 +107,7 @@ impl From<Row> for RunRow {
             started_at: row.started_at,
             finished_at: row.finished_at,
             request_id: row.request_id,
+            note: row.note,
         }
     }
 }
@@ -113,7 +117,7 @@ pub async fn get(tx: &mut TenantTx, id: RunId) -> Result<RunRow, Error> {
     let row = sqlx::query_as!(
         Row,
         r#"select id as "id: _", knowledge_source_id as "knowledge_source_id: _", state, reason, documents_total, documents_indexed,
-                documents_unchanged, documents_failed, chunks, bytes, created_at, started_at, finished_at, request_id
+                documents_unchanged, documents_failed, chunks, bytes, created_at, started_at, finished_at, request_id, note
          from runs where tenant_id = $1 and id = $2"#,
         tx.tenant().0,
         id.0,
@@ -136,7 +140,7 @@ pub async fn list(
     let rows = sqlx::query_as!(
         Row,
         r#"select id as "id: _", knowledge_source_id as "knowledge_source_id: _", state, reason, documents_total, documents_indexed,
-                documents_unchanged, documents_failed, chunks, bytes, created_at, started_at, finished_at, request_id
+                documents_unchanged, documents_failed, chunks, bytes, created_at, started_at, finished_at, request_id, note
          from runs
          where tenant_id = $1 and knowledge_source_id = $2 and ($3::timestamptz is null or (created_at, id) < ($3, $4))
          order by created_at desc, id desc limit $5"#,
