@@ -52,7 +52,11 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     };
     let mut tx = match context.provisioner.begin(&namespace).await {
         // Its Tenant is on its way, and will call.
-        Err(ProvisionError::NoTenant { .. }) => return Ok(settled()),
+        Err(ProvisionError::NoTenant { .. }) => {
+            let verdict = tenant_not_ready(&namespace);
+            write_status(&context, &api, &chatbot, None, &verdict, Vec::new(), None).await?;
+            return Ok(settled());
+        }
         begun => begun?,
     };
     let written = provision::write(&mut tx, &Manifest::Chatbot(Chatbot::clone(&chatbot))).await?;
@@ -89,6 +93,12 @@ pub fn without_tenant(context: &Context, namespace: &str) -> Option<Verdict> {
         let message = format!("namespace {namespace} belongs to no tenant; apply a Tenant whose namespace it is");
         Verdict::stalled(reason::NO_TENANT, message)
     })
+}
+
+/// What a resource is told whose tenant has no rows yet.
+pub fn tenant_not_ready(namespace: &str) -> Verdict {
+    let message = format!("the tenant of namespace {namespace} is not ready yet; kubectl describe tenant says why");
+    Verdict::reconciling(reason::TENANT_NOT_READY, message)
 }
 
 /// Chatbots that name a knowledge source.
