@@ -9,8 +9,9 @@ use anyhow::Context;
 use docbrain_core::env::CONTROL_PLANE;
 use docbrain_core::models::OpenedEmbedder;
 use docbrain_core::providers::Providers;
+use docbrain_core::store::schema::{self, Unfit};
 use docbrain_core::store::secrets::{RingSource, Secrets};
-use docbrain_core::store::{self, Pool, schema};
+use docbrain_core::store::{self, Pool};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -19,14 +20,15 @@ use crate::config::{Config, ControlPlaneKind};
 use crate::control_plane::{ControlPlane, Kubernetes, Local};
 use crate::state::{AppState, Parts, Settings};
 
-/// How long a database that does not answer is waited for: longer than one that recovers from a crash usually takes.
+/// How long a database that does not answer is waited for: longer than one that recovers from a crash usually takes. As
+/// long again for a schema that is too old: longer than most migrations take.
 const DATABASE_PATIENCE: Duration = Duration::from_mins(2);
 /// How long one attempt may take, and the pause before the next.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Serves the API until `stop` completes. It waits for the database, and refuses one whose schema is older than this
-/// program, or that would not keep tenants apart.
+/// Serves the API until `stop` completes. It waits for the database and for a schema that is not older than this program,
+/// and refuses one that would not keep tenants apart.
 pub async fn run(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut stop = pin!(stop);
     let (pool, control_plane, model, listener) = tokio::select! {
@@ -65,11 +67,25 @@ async fn start(config: &Config) -> anyhow::Result<Started> {
         })?),
     };
     wait_for(&pool).await?;
-    schema::check(&pool).await?;
+    wait_for_schema(&pool).await?;
     let model = config.embedding.open().await.context("failed to open the embedding model")?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
     Ok((pool, control_plane, model, listener))
+}
+
+/// In a cluster the migration begins at the same time as this program.
+async fn wait_for_schema(database: &Pool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        match schema::check(database).await {
+            Err(outdated @ Unfit::Outdated) if started.elapsed() <= DATABASE_PATIENCE => {
+                tracing::warn!(error = &outdated as &dyn std::error::Error, "waiting for the database's schema");
+            }
+            checked => return Ok(checked?),
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 async fn wait_for(database: &Pool) -> anyhow::Result<()> {

@@ -75,6 +75,11 @@ impl InstallationArguments {
         self.home_path().join("tools/postgres")
     }
 
+    /// The database of one's own.
+    pub(crate) fn database_url(&self) -> Option<&SecretString> {
+        self.database_url.as_ref()
+    }
+
     fn home_path(&self) -> PathBuf {
         self.home.clone().unwrap_or_else(Home::default_path)
     }

@@ -13,6 +13,9 @@ pub const ADMIN_TOKEN: &str = "DOCBRAIN_ADMIN_TOKEN";
 pub const FILE_SUFFIX: &str = "_FILE";
 /// Postgres as the role `docbrain_api`, for `docbrain-api`.
 pub const API_DATABASE_URL: &str = "DOCBRAIN_API_DATABASE_URL";
+/// Password of the role `docbrain_api`, which `docbrain migrate` sets; letters and digits alone, for it becomes part of
+/// [`API_DATABASE_URL`].
+pub const API_PASSWORD: &str = "DOCBRAIN_API_PASSWORD";
 /// Most connections to Postgres of one process.
 pub const DATABASE_CONNECTIONS: &str = "DOCBRAIN_DATABASE_CONNECTIONS";
 /// Address and port to listen on, such as `0.0.0.0:8080`.

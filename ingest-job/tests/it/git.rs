@@ -1,5 +1,6 @@
 //! Runs of git sources: the real program and the real git, against a repository with traps.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
@@ -43,7 +44,7 @@ fn text(title: &str) -> String {
 
 /// Three documents.
 async fn calm_repository() -> Repository {
-    let repository = Repository::start().await;
+    let repository = Repository::start(Ipv4Addr::LOCALHOST.into()).await;
     repository.write("README.md", text("the manual"));
     repository.write("docs/install guide.md", text("installing"));
     repository.write("docs/use.txt", "Using it is easy: the handle goes to the left.");
@@ -146,7 +147,7 @@ async fn branches_tags_and_commits_are_found_by_name(owner: PgPool) {
     let tenant = git(&world, "patterns", &url, ", include: ['docs/**', '*.md'], exclude: ['later.md']").await;
     run(&world, &tenant, "first").await;
     assert_eq!(indexed(&world, &tenant).await, CALM);
-    let empty = Repository::start().await;
+    let empty = Repository::start(Ipv4Addr::LOCALHOST.into()).await;
     let tenant = git(&world, "empty", &empty.url(), "").await;
     assert_eq!(reason(&world, &tenant, "first").await, (format!("«{}» is empty", empty.url()), Some(2)));
 }

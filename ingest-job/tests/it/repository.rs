@@ -1,7 +1,7 @@
 //! A git repository and a server that gives it away, by git's own program for that.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,9 +28,9 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(host: IpAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let (root, shared) = (folder.path().to_owned(), Arc::clone(&state));

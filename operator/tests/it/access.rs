@@ -81,7 +81,9 @@ fn without(chart: &[Value], right: &Right) -> Value {
     let mut kept = rule.clone();
     kept["resources"] = json!(others);
     kept["verbs"] = json!(verbs);
-    rules.extend([(rule, !left.is_empty()), (kept, !others.is_empty())].into_iter().filter(|one| one.1).map(|one| one.0));
+    rules.extend(
+        [(rule, !left.is_empty()), (kept, !others.is_empty())].into_iter().filter(|one| one.1).map(|one| one.0),
+    );
     role
 }
 
@@ -179,7 +181,8 @@ fn the_rights_of_the_chart_are_enough_and_all_are_used() {
             }
             let audit = audit.news();
             let mine: Vec<_> = audit.iter().filter(|request| request.user == ACCOUNT).collect();
-            let refused: Vec<_> = mine.iter().filter(|request| request.code == 403 && !is_quota(&request.message)).collect();
+            let refused: Vec<_> =
+                mine.iter().filter(|request| request.code == 403 && !is_quota(&request.message)).collect();
             // A namespace's own rights are given there first; the watch of Secrets may be a moment earlier.
             assert!(refused.is_empty(), "{refused:#?}");
             let used: BTreeSet<(String, String)> = mine
@@ -206,10 +209,7 @@ fn is_quota(message: &str) -> bool {
 async fn again(lab: &Lab, name: &str) {
     for _ in 0..2 {
         lab.api::<k8s_openapi::api::core::v1::Secret>(name).delete("openai", &DeleteParams::default()).await.unwrap();
-        lab.judged(&lab.chatbots(name), "helper", "without its key", |bot| {
-            bot.condition("Stalled").is_some()
-        })
-        .await;
+        lab.judged(&lab.chatbots(name), "helper", "without its key", |bot| bot.condition("Stalled").is_some()).await;
         lab.put(&secret(name)).await;
         lab.judged(&lab.chatbots(name), "helper", "with its key", |bot| bot.condition("Stalled").is_none()).await;
     }
@@ -253,7 +253,9 @@ fn each_right_of_the_chart_is_needed() {
                     .try_eventually(Duration::from_secs(10), async || {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         let news = audit.borrow_mut().news();
-                        news.iter().any(|request| request.code == 403 && request.message.contains(&refusal)).then_some(())
+                        news.iter()
+                            .any(|request| request.code == 403 && request.message.contains(&refusal))
+                            .then_some(())
                     })
                     .await;
                 lab.put(&chart[right.role]).await;
@@ -299,9 +301,8 @@ enum Situation {
 
 fn situation(right: &Right) -> Situation {
     match (&*right.resource, &*right.verb) {
-        ("tenants" | "chatbots" | "knowledgesources" | "namespaces" | "jobs", "watch") | ("leases", "get" | "update") => {
-            Situation::Start
-        }
+        ("tenants" | "chatbots" | "knowledgesources" | "namespaces" | "jobs", "watch")
+        | ("leases", "get" | "update") => Situation::Start,
         ("leases", "create") => Situation::FirstStart,
         ("chatbots" | "knowledgesources", "list" | "delete") | ("namespaces", "delete") => Situation::Departure,
         ("jobs", "list") => Situation::LostSource,
