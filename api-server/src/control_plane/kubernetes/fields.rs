@@ -94,7 +94,7 @@ impl Step {
                 Self::Field(name) if path.is_empty() => path.push_str(name),
                 Self::Field(name) => path.extend([".", name]),
                 Self::Item(keys) => path.push_str(&item(keys)),
-                Self::Value(value) => path.push_str(&format!("[{value}]")),
+                Self::Value(value) => path.extend(["[", &value.to_string(), "]"]),
             }
         }
         path

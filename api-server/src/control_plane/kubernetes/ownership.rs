@@ -79,10 +79,8 @@ pub(super) fn refusal_of(owned: &[(String, String)]) -> Refusal {
 fn sentence(fields: &[&str], manager: &str) -> String {
     let (verb, it) = if fields.len() == 1 { ("is", "it") } else { ("are", "them") };
     let more = fields.len().saturating_sub(MOST_FIELDS);
-    let mut named = fields[..fields.len() - more].join(", ");
-    if more > 0 {
-        named.push_str(&format!(" and {more} more"));
-    }
+    let named = fields[..fields.len() - more].join(", ");
+    let named = if more > 0 { format!("{named} and {more} more") } else { named };
     if manager.is_empty() {
         return format!("{named} {verb} kept by the cluster, which names nobody for {it}");
     }
@@ -109,16 +107,16 @@ fn described(manager: &str) -> String {
 
 /// Refuses to delete what somebody declares elsewhere, who would make it again. What was changed by hand is not declared.
 pub(super) fn check_deletion(kind: Kind, object: &DynamicObject) -> Result<(), Refusal> {
-    let declares = |owner: &Owner| {
+    let is_declared = |owner: &Owner| {
         let by_hand = owner.name.starts_with("kubectl-") && owner.name != "kubectl-client-side-apply";
         owner.applies || !by_hand
     };
-    let declared: Vec<String> = others(object).filter(declares).map(|owner| described(&owner.name)).collect();
-    if declared.is_empty() {
+    let owners: Vec<String> = others(object).filter(is_declared).map(|owner| described(&owner.name)).collect();
+    if owners.is_empty() {
         return Ok(());
     }
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let detail = format!("the {} {name:?} is managed by {}; delete it there", noun(kind), declared.join(", "));
+    let detail = format!("the {} {name:?} is managed by {}; delete it there", noun(kind), owners.join(", "));
     Err(Refusal::Owned { detail })
 }
 

@@ -120,7 +120,7 @@ impl Hosts {
                         Err(error) => unknown(error.to_string()),
                     };
                 }
-                (status @ 500..=599 | status @ 429, _) => return unknown(format!("it answered {status}")),
+                (status @ (500..=599 | 429), _) => return unknown(format!("it answered {status}")),
                 _ => return Robots::Open,
             }
         }
