@@ -59,17 +59,17 @@ pub(crate) async fn apply(installation: &InstallationArguments, arguments: &Appl
         resources.iter().partition(|resource| matches!(resource, Resource::Tenant(_)));
     for resource in tenants {
         let written = provisioner.apply(resource).await.with_context(|| resource.label())?;
-        report.say(resource.label(), configured(written.changed));
+        report.say(&resource.label(), configured(written.changed));
     }
     for secret in secrets {
         let label = secret.label();
         let keys = secret.keys.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
         let changed = keep(&installation, &secret.namespace, &secret.name, &keys).await.context(label.clone())?;
-        report.say(label, configured(changed));
+        report.say(&label, configured(changed));
     }
     for resource in others {
         let written = provisioner.apply(resource).await.with_context(|| resource.label())?;
-        report.say(resource.label(), configured(written.changed));
+        report.say(&resource.label(), configured(written.changed));
     }
     report.end();
     installation.close().await
@@ -84,13 +84,13 @@ pub(crate) async fn delete(installation: &InstallationArguments, arguments: &App
         let label = secret.label();
         match keep(&installation, &secret.namespace, &secret.name, &BTreeMap::new()).await {
             // What belonged to a tenant went with it.
-            Ok(_) | Err(ProvisionError::NoTenant { .. }) => report.say(label, "deleted"),
+            Ok(_) | Err(ProvisionError::NoTenant { .. }) => report.say(&label, "deleted"),
             Err(error) => return Err(error).context(label),
         }
     }
     for resource in resources.iter().rev() {
         provisioner.delete(resource).await.with_context(|| resource.label())?;
-        report.say(resource.label(), "deleted");
+        report.say(&resource.label(), "deleted");
     }
     report.end();
     installation.close().await
@@ -124,7 +124,7 @@ impl Report {
         Self { json, results: Vec::new() }
     }
 
-    fn say(&mut self, label: String, result: &str) {
+    fn say(&mut self, label: &str, result: &str) {
         if !self.json {
             show::line(&format!("{label} {result}"));
         }
