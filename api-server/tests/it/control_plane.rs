@@ -10,7 +10,7 @@ use docbrain_api::{ControlPlane, Kubernetes};
 use docbrain_core::store::tenants;
 use docbrain_crds::{ALLOW_DELETE, MANAGED_BY_LABEL, REGISTRATION_LABEL};
 use kube::ResourceExt;
-use kube::api::DynamicObject;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -162,7 +162,7 @@ async fn no_order_of_hands_loses_a_field(owner: PgPool) {
         assert_eq!(changed["knowledge_sources"], json!(["docs"]));
         world.delete("/chatbots/matrix").await.problem(409, "field_owned_elsewhere");
         let chatbots = cluster(&world).objects("Chatbot", "acme");
-        chatbots.delete("matrix", &Default::default()).await.unwrap();
+        chatbots.delete("matrix", &DeleteParams::default()).await.unwrap();
         // Its rows are left over, and the API removes them.
         assert_eq!(world.delete("/chatbots/matrix").await.status, 204);
     }
@@ -271,7 +271,7 @@ async fn edits_at_the_same_time_are_all_made(owner: PgPool) {
         for n in 0..10 {
             let body = json!({"metadata": {"annotations": {"tests/n": n.to_string()}}});
             let chatbots = cluster(&world).objects("Chatbot", "acme");
-            chatbots.patch("helper", &Default::default(), &kube::api::Patch::Merge(body)).await.unwrap();
+            chatbots.patch("helper", &PatchParams::default(), &Patch::Merge(body)).await.unwrap();
         }
     };
     let changes =
@@ -370,8 +370,8 @@ async fn registrations_that_broke_off_are_taken_back(owner: PgPool) {
     // As the API leaves them: applied by it, and nobody else.
     for name in ["broken", "whole"] {
         let tenants = cluster(&world).objects("Tenant", "");
-        let parameters = kube::api::PatchParams::apply("docbrain-dashboard").force();
-        tenants.patch(name, &parameters, &kube::api::Patch::Apply(pending(name))).await.unwrap();
+        let parameters = PatchParams::apply("docbrain-dashboard").force();
+        tenants.patch(name, &parameters, &Patch::Apply(pending(name))).await.unwrap();
     }
     cluster(&world).create("Tenant", pending("theirs")).await;
     let is_there = async |name: &str| tenants::named(&owner, name).await.unwrap().is_some();

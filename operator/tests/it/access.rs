@@ -70,19 +70,19 @@ fn rights(chart: &[Value]) -> Vec<Right> {
 fn without(chart: &[Value], right: &Right) -> Value {
     let mut role = chart[right.role].clone();
     let rules = role["rules"].as_array_mut().unwrap();
-    let mut rule = rules.remove(right.rule);
+    let mut narrowed = rules.remove(right.rule);
     // The others of its rule are kept: those of the other resources, and the other verbs of this one.
-    let resources = rule["resources"].as_array().unwrap().clone();
-    let verbs = rule["verbs"].as_array().unwrap().clone();
+    let resources = narrowed["resources"].as_array().unwrap().clone();
+    let verbs = narrowed["verbs"].as_array().unwrap().clone();
     let left: Vec<&Value> = verbs.iter().filter(|verb| **verb != right.verb.as_str()).collect();
     let others: Vec<&Value> = resources.iter().filter(|resource| **resource != right.resource.as_str()).collect();
-    rule["resources"] = json!([right.resource]);
-    rule["verbs"] = json!(left);
-    let mut kept = rule.clone();
+    narrowed["resources"] = json!([right.resource]);
+    narrowed["verbs"] = json!(left);
+    let mut kept = narrowed.clone();
     kept["resources"] = json!(others);
     kept["verbs"] = json!(verbs);
     rules.extend(
-        [(rule, !left.is_empty()), (kept, !others.is_empty())].into_iter().filter(|one| one.1).map(|one| one.0),
+        [(narrowed, !left.is_empty()), (kept, !others.is_empty())].into_iter().filter(|one| one.1).map(|one| one.0),
     );
     role
 }
