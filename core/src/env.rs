@@ -11,6 +11,10 @@ pub const MODEL_DIR: &str = "DOCBRAIN_MODEL_DIR";
 pub const ADMIN_TOKEN: &str = "DOCBRAIN_ADMIN_TOKEN";
 /// Appended to the name of a secret variable: the path of a file that holds the secret instead.
 pub const FILE_SUFFIX: &str = "_FILE";
+/// The file that holds [`DATABASE_URL`] instead.
+pub const DATABASE_URL_FILE: &str = "DATABASE_URL_FILE";
+/// The file that holds [`ADMIN_TOKEN`] instead.
+pub const ADMIN_TOKEN_FILE: &str = "DOCBRAIN_ADMIN_TOKEN_FILE";
 /// Postgres as the role `docbrain_api`, for `docbrain-api`.
 pub const API_DATABASE_URL: &str = "DOCBRAIN_API_DATABASE_URL";
 /// Password of the role `docbrain_api`, which `docbrain migrate` sets; letters and digits alone, for it becomes part of

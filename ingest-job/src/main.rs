@@ -42,7 +42,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Carries out a run that is queued, or takes over one whose process died
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Parses documents for the process that started it
     #[command(hide = true)]
     ParseWorker(WorkerLimits),

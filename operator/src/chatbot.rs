@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use docbrain_core::ids::ChatbotId;
 use docbrain_core::provision::{self, ProvisionError};
-use docbrain_core::secret_refs;
+use docbrain_core::store::secret_refs;
 use docbrain_crds::manifest::Resource as Manifest;
 use docbrain_crds::{Chatbot, ChatbotStatus, KnowledgeSource, SecretKeyRef};
 use k8s_openapi::api::core::v1::Secret;
@@ -52,12 +52,16 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     };
     let mut tx = match context.provisioner.begin(&namespace).await {
         // Its Tenant is on its way, and will call.
-        Err(ProvisionError::NoTenant { .. }) => return Ok(settled()),
+        Err(ProvisionError::NoTenant { .. }) => {
+            let verdict = tenant_not_ready(&namespace);
+            write_status(&context, &api, &chatbot, None, &verdict, Vec::new(), None).await?;
+            return Ok(settled());
+        }
         begun => begun?,
     };
     let written = provision::write(&mut tx, &Manifest::Chatbot(Chatbot::clone(&chatbot))).await?;
     if let (Key::Found { value, .. }, Some(key_ref)) = (&key, key_ref) {
-        secret_refs::put_if_changed(&context.secrets, &mut tx, key_ref, value).await?;
+        secret_refs::put_if_changed(&mut tx, &context.secrets, key_ref, value).await?;
     }
     if written.changed {
         secret_refs::delete_unreferenced(&mut tx).await?;
@@ -91,6 +95,12 @@ pub fn without_tenant(context: &Context, namespace: &str) -> Option<Verdict> {
     })
 }
 
+/// What a resource is told whose tenant has no rows yet.
+pub fn tenant_not_ready(namespace: &str) -> Verdict {
+    let message = format!("the tenant of namespace {namespace} is not ready yet; kubectl describe tenant says why");
+    Verdict::reconciling(reason::TENANT_NOT_READY, message)
+}
+
 /// Chatbots that name a knowledge source.
 pub fn naming(context: &Context, source: &ObjectRef<KnowledgeSource>) -> Vec<ObjectRef<Chatbot>> {
     let named = context.chatbots.state_filter(|chatbot| {
@@ -113,8 +123,8 @@ pub fn keyed_by(context: &Context, secret: &SecretName) -> Vec<ObjectRef<Chatbot
 enum Key {
     NotNeeded,
     Found { value: SecretString, version: String },
-    NoSecret { name: String },
-    NoKey { name: String, key: String },
+    LacksSecret { name: String },
+    LacksValue { name: String, key: String },
 }
 
 impl Key {
@@ -122,8 +132,8 @@ impl Key {
         match self {
             Self::NotNeeded => Credentials::NotNeeded,
             Self::Found { .. } => Credentials::Found,
-            Self::NoSecret { name } => Credentials::NoSecret { name: name.clone() },
-            Self::NoKey { name, key } => Credentials::NoKey { name: name.clone(), key: key.clone() },
+            Self::LacksSecret { name } => Credentials::NoSecret { name: name.clone() },
+            Self::LacksValue { name, key } => Credentials::NoKey { name: name.clone(), key: key.clone() },
         }
     }
 }
@@ -131,14 +141,14 @@ impl Key {
 async fn find(context: &Context, namespace: &str, wanted: &SecretKeyRef) -> Result<Key, ReconcileError> {
     let secrets: Api<Secret> = context.namespaced(namespace);
     let Some(secret) = secrets.get_opt(&wanted.name).await.doing("read a Secret")? else {
-        return Ok(Key::NoSecret { name: wanted.name.clone() });
+        return Ok(Key::LacksSecret { name: wanted.name.clone() });
     };
     let version = secret.resource_version().unwrap_or_default();
     let value = secret.data.unwrap_or_default().remove(&wanted.key).and_then(|bytes| String::from_utf8(bytes.0).ok());
     // A file that was made by an editor ends with a line break that no key has.
     match value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()) {
         Some(value) => Ok(Key::Found { value: value.into(), version }),
-        None => Ok(Key::NoKey { name: wanted.name.clone(), key: wanted.key.clone() }),
+        None => Ok(Key::LacksValue { name: wanted.name.clone(), key: wanted.key.clone() }),
     }
 }
 

@@ -26,8 +26,6 @@ pub mod reason {
     pub const NAMESPACE_TAKEN: &str = "NamespaceTaken";
     /// The namespace is being deleted by somebody.
     pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
-    /// Another tenant has these rows.
-    pub const NAME_TAKEN: &str = "NameTaken";
     /// No Secret of that name.
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
     /// The Secret has no such key, or nothing in it.

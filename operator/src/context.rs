@@ -83,9 +83,13 @@ impl Context {
         Api::all(self.client.clone())
     }
 
-    /// The Tenant whose namespace this is to be, so far as the API server knows one.
+    /// The Tenant whose namespace this is, or is to be, so far as the API server knows one. Any Tenant may claim any
+    /// namespace: who has it comes before those that only claim it.
     pub fn tenant_of(&self, namespace: &str) -> Option<Arc<Tenant>> {
-        self.tenants.find(|tenant| tenant.own_namespace() == namespace)
+        let has =
+            |tenant: &Tenant| tenant.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
+        let claims = self.tenants.state_filter(|tenant| tenant.own_namespace() == namespace);
+        claims.iter().find(|tenant| has(tenant)).or(claims.first()).cloned()
     }
 }
 

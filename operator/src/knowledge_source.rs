@@ -18,7 +18,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
-use crate::chatbot::without_tenant;
+use crate::chatbot::{tenant_not_ready, without_tenant};
 use crate::context::Context;
 use crate::reconcile::{
     Doing, ReconcileError, apply, ensure_finalizer, is_conflict, is_forced, is_not_found, reference, remove_finalizer,
@@ -60,7 +60,10 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
     let missing_secret = missing_secret(&context, &namespace, &source).await?;
     let mut tx = match context.provisioner.begin(&namespace).await {
         // Its Tenant is on its way, and will call.
-        Err(ProvisionError::NoTenant { .. }) => return Ok(settled()),
+        Err(ProvisionError::NoTenant { .. }) => {
+            status::write_verdict(&context, &api, &source, &tenant_not_ready(&namespace)).await?;
+            return Ok(settled());
+        }
         begun => begun?,
     };
     let written = match provision::write(&mut tx, &Manifest::KnowledgeSource(KnowledgeSource::clone(&source))).await {

@@ -8,14 +8,14 @@ use docbrain_crds::manifest::Resource as Manifest;
 use docbrain_crds::{Chatbot, DeletionPolicy, KnowledgeSource, TENANT_LABEL, Tenant, TenantStatus};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ListParams, PartialObjectMeta};
+use kube::api::{DeleteParams, ListParams, PartialObjectMeta, PostParams};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::conditions::{Draft, Verdict, reason, settle};
-use crate::context::Context;
+use crate::context::{Context, FIELD_MANAGER};
 use crate::reconcile::{
     Doing, ReconcileError, apply, ensure_finalizer, is_conflict, is_forced, is_not_found, now, remove_finalizer,
     report, settled,
@@ -40,7 +40,7 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     let name = tenant.own_namespace();
     let namespace = context.cluster::<Namespace>().get_opt(name).await.doing("look at the namespace")?;
     let found = match standing(&tenant, namespace.as_ref()) {
-        Standing::Usable { made_here } => realise(&context, &tenant, made_here).await?,
+        Standing::Usable { made_here } => realise(&context, &tenant, made_here, namespace).await?,
         Standing::Terminating => Found {
             verdict: Verdict::reconciling(
                 reason::NAMESPACE_TERMINATING,
@@ -140,12 +140,17 @@ impl Default for Found {
 }
 
 /// Makes what a tenant is made of; all of it is made again where it is missing.
-async fn realise(context: &Context, tenant: &Tenant, made_here: bool) -> Result<Found, ReconcileError> {
+async fn realise(
+    context: &Context,
+    tenant: &Tenant,
+    made_here: bool,
+    present: Option<Namespace>,
+) -> Result<Found, ReconcileError> {
     let children = build::children(tenant, made_here, &context.config);
     let build::Children { namespace, service_account, role_binding, resource_quota, limit_range, network_policies } =
         children;
     let name = tenant.own_namespace();
-    apply(&context.cluster(), &namespace).await?;
+    own(context, namespace, present).await?;
     let written = context.provisioner.apply(&Manifest::Tenant(tenant.clone())).await?;
     apply(&context.namespaced(name), &service_account).await?;
     if let Some(role_binding) = &role_binding {
@@ -162,6 +167,22 @@ async fn realise(context: &Context, tenant: &Tenant, made_here: bool) -> Result<
         Verdict::ready(reason::RECONCILED, format!("namespace {name} and its rows are there"))
     };
     Ok(Found { verdict, id: Some(TenantId(written.id)), namespace_ready: true })
+}
+
+/// Makes the namespace, or brings it in line. If another tenant comes first, this fails, and the next look tells why:
+/// a namespace is changed only as it was seen.
+async fn own(context: &Context, mut desired: Namespace, present: Option<Namespace>) -> Result<(), ReconcileError> {
+    let namespaces = context.cluster::<Namespace>();
+    let seen = if let Some(present) = present {
+        present
+    } else {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        namespaces.create(&params, &desired).await.doing("create the namespace")?
+    };
+    desired.metadata.uid = seen.metadata.uid;
+    desired.metadata.resource_version = seen.metadata.resource_version;
+    apply(&namespaces, &desired).await?;
+    Ok(())
 }
 
 async fn write_status(
@@ -211,7 +232,9 @@ async fn finalize(context: &Context, api: &Api<Tenant>, tenant: &Tenant) -> Resu
             return waiting(context, api, tenant, message).await;
         }
     }
-    context.secret_watch.look_away(name);
+    if is_ours {
+        context.secret_watch.look_away(name);
+    }
     match context.provisioner.delete(&Manifest::Tenant(tenant.clone())).await.map_err(ReconcileError::from) {
         Err(error) if !(error.is_of_the_database() && is_forced(tenant)) => return Err(error),
         _ => {}

@@ -20,6 +20,9 @@ launch() {
     # Without pods nobody asks for the Service `kubernetes`, and its endpoint may not be of this machine alone.
     options=(--advertise-address="$HOST" --endpoint-reconciler-type=none)
   fi
+  # A test that wants to know who did what puts a policy there before it starts the cluster.
+  [ ! -s "$CLUSTER/audit.yaml" ] ||
+    options+=(--audit-policy-file="$CLUSTER/audit.yaml" --audit-log-path="$CLUSTER/logs/audit.log")
   start kube-apiserver "$BIN/kube-apiserver" \
     --bind-address="$(address)" --secure-port="$(apiserver_port)" \
     --tls-cert-file="$keys/server.crt" --tls-private-key-file="$keys/server.key" --client-ca-file="$keys/ca.crt" \

@@ -102,6 +102,17 @@ fn a_configuration_is_checked_without_being_used() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_not_there_is_told_at_once() {
+    let models = models().await;
+    let mut settings = settings("postgres://docbrain_api:x@127.0.0.1:1/docbrain", &models, free_port());
+    settings.extend([(env::CONTROL_PLANE, "kubernetes".to_owned()), ("KUBECONFIG", "/nowhere".to_owned())]);
+    let output = program(&[], &settings).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("there is no cluster: run as a pod with a service account, or set KUBECONFIG"), "{said}");
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_there_is_waited_for_until_the_program_is_to_stop() {
     let models = models().await;
     let url = format!("postgres://docbrain_api:{CANARY}@127.0.0.1:{}/docbrain", free_port());

@@ -124,6 +124,16 @@ async fn what_a_repository_holds_besides_files_is_not_followed(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_repository_without_end_is_refused(owner: PgPool) {
+    let world = World::new(owner).await;
+    let repository = calm_repository().await;
+    repository.publish_bomb("bomb");
+    let tenant = git(&world, "acme", &repository.url(), ", ref: bomb").await;
+    let expected = "the repository has more files than can be listed";
+    assert_eq!(reason(&world, &tenant, "first").await, (expected.to_owned(), Some(2)));
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn branches_tags_and_commits_are_found_by_name(owner: PgPool) {
     let world = World::new(owner).await;
     let repository = calm_repository().await;

@@ -69,6 +69,21 @@ impl Repository {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// A branch whose few objects list a thousand million files: the same folder again and again within itself.
+    pub(crate) fn publish_bomb(&self, branch: &str) {
+        let script = r#"set -e
+            object=$(echo text | git hash-object -w --stdin)
+            tree=$(for i in 0 1 2 3 4 5 6 7 8 9; do printf '100644 blob %s\tf%s.md\n' "$object" $i; done | git mktree)
+            for level in 1 2 3 4 5 6 7 8; do
+                tree=$(for i in 0 1 2 3 4 5 6 7 8 9; do printf '040000 tree %s\td%s\n' "$tree" $i; done | git mktree)
+            done
+            commit=$(git -c user.name=Test -c user.email=test@example.com commit-tree -m Bomb "$tree")
+            git push --quiet origin "$commit:refs/heads/$1""#;
+        let work = self.path("work");
+        let status = Program::new("sh").args(["-c", script, "sh", branch]).current_dir(work).status().unwrap();
+        assert!(status.success());
+    }
+
     pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path("work").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

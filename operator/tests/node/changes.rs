@@ -90,7 +90,7 @@ pub(crate) async fn of_chunking_fail_no_question(world: Arc<World>) {
         let before = world.cluster.get(&["-n", TENANT, &source]).await;
         let load = api.load(TENANT, CHATBOT, QUESTION);
         world.cluster.patch(TENANT, &source, &json!({ "spec": { "chunking": chunking } })).await;
-        let (after, took) = until("a run with the new chunking", Duration::from_secs(120), async || {
+        let (after, took) = until("a run with the new chunking", Duration::from_mins(2), async || {
             let now = world.cluster.get(&["-n", TENANT, &source]).await;
             if last_run(&now) == last_run(&before) { Err(now["status"].to_string()) } else { Ok(now) }
         })

@@ -47,7 +47,7 @@ async fn cited(world: &World, name: &str, source: &Value, question: &str) -> Val
         .cluster
         .apply(&object("Chatbot", json!({ "displayName": name, "knowledgeSources": [{ "name": name }] })))
         .await;
-    let (reply, took) = until("an answer from a fetched source", Duration::from_secs(120), async || {
+    let (reply, took) = until("an answer from a fetched source", Duration::from_mins(2), async || {
         match api.ask(TENANT, name, question).await {
             Ok(reply) => Ok(reply),
             Err(seen) => {

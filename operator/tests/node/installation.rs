@@ -110,7 +110,7 @@ pub(crate) async fn wipe(cluster: &Cluster) {
     // The protection of definitions is gone as well, which the API server notices a moment later.
     let definitions = ["chatbots.docbrain.dev", "knowledgesources.docbrain.dev", "tenants.docbrain.dev"];
     let delete = [&["delete", "--ignore-not-found", "--timeout=60s", "crd"][..], &definitions].concat();
-    until("no definitions", Duration::from_secs(60), async || {
+    until("no definitions", Duration::from_mins(1), async || {
         let output = cluster.try_kubectl(&delete, None).await;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     })

@@ -24,7 +24,7 @@ pub(crate) async fn of_the_api_server_of_kubernetes_stop_no_answer(world: Arc<Wo
     let took = until_reconciled(&world, "back").await;
     load.end("an outage of the API server of Kubernetes").await;
     println!("measured: the operator was at work {:.1} s after the API server of Kubernetes was", took.as_secs_f32());
-    assert!(took < Duration::from_secs(60), "the operator took {took:?} to recover");
+    assert!(took < Duration::from_mins(1), "the operator took {took:?} to recover");
 }
 
 pub(crate) async fn of_the_operator_delay_changes_alone(world: Arc<World>) {
@@ -37,7 +37,7 @@ pub(crate) async fn of_the_operator_delay_changes_alone(world: Arc<World>) {
         world.cluster.kubectl(&[&delete[..], arguments].concat()).await;
         until_reconciled(&world, how).await;
         println!("measured: a change shows {:.1} s after the operator was {how}", began.elapsed().as_secs_f32());
-        assert!(began.elapsed() < Duration::from_secs(60));
+        assert!(began.elapsed() < Duration::from_mins(1));
     }
     load.end("the operator's absence").await;
 }

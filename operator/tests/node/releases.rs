@@ -15,7 +15,7 @@ pub(crate) async fn are_upgraded_and_rolled_back_under_load(world: Arc<World>) {
     let load = api.is_balanced.then(|| api.load(TENANT, CHATBOT, QUESTION));
     let before = (keys(&world).await, migrations(&world).await);
     let url_of_chatbot = async |begin: &str| {
-        until(&format!("a chatbot at {begin}"), Duration::from_secs(60), async || {
+        until(&format!("a chatbot at {begin}"), Duration::from_mins(1), async || {
             let chatbot = world.cluster.get(&["-n", TENANT, &format!("chatbot/{CHATBOT}")]).await;
             let url = chatbot["status"]["url"].as_str().unwrap_or_default().to_owned();
             if url.starts_with(begin) { Ok(()) } else { Err(url) }

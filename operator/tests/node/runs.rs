@@ -12,7 +12,7 @@ use crate::world::{TENANT, World};
 
 /// Enough for a run that can be disturbed.
 const DOCUMENTS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A knowledge source with documents whose run has indexed some.
 struct Disturbed<'a> {
@@ -34,7 +34,7 @@ impl<'a> Disturbed<'a> {
         })
         .await;
         let (pod, _) = until("the pod of the run", Duration::from_secs(10), async || {
-            pods(world, source).await.first().map(|pod| name(pod)).ok_or_else(|| "no pod".to_owned())
+            pods(world, source).await.first().map(name).ok_or_else(|| "no pod".to_owned())
         })
         .await;
         Self { world, source, pod }
@@ -105,7 +105,7 @@ pub(crate) async fn without_an_image_say_so(world: Arc<World>) {
         if says.contains(word) { Ok(says) } else { Err(says) }
     };
     let (says, _) =
-        until("a word about the image", Duration::from_secs(60), async || ready_says("PodNotStarting").await).await;
+        until("a word about the image", Duration::from_mins(1), async || ready_says("PodNotStarting").await).await;
     assert!(says.contains("Image") && says.starts_with("False"), "{says}");
 
     // The remedy: the image, and a Job that has it.

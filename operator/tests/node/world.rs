@@ -93,7 +93,7 @@ pub(crate) fn first_document() -> (String, String) {
 
 /// Waits until the document is found.
 async fn until_answered(api: &Api) {
-    until("a cited answer", Duration::from_secs(120), async || {
+    until("a cited answer", Duration::from_mins(2), async || {
         let reply = api.ask(TENANT, CHATBOT, QUESTION).await?;
         let citation = &reply["citations"][0];
         assert_eq!(citation["path"], "accounts.md", "{reply}");
