@@ -35,6 +35,8 @@ pub(crate) async fn of_the_operator_delay_changes_alone(world: Arc<World>) {
         let began = Instant::now();
         let delete = ["delete", "pod", "-n", NAMESPACE, "-l", OPERATOR, "--wait=false"];
         world.cluster.kubectl(&[&delete[..], arguments].concat()).await;
+        // It is gone a moment after its pod.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         until_reconciled(&world, how).await;
         println!("measured: a change shows {:.1} s after the operator was {how}", began.elapsed().as_secs_f32());
         assert!(began.elapsed() < Duration::from_mins(1));

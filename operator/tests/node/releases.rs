@@ -54,7 +54,7 @@ pub(crate) async fn leave_definitions_and_tenants_when_they_go(world: Arc<World>
     let installation = world.installation().await;
     let (kept, id) = (keys(&world).await, tenant_id(&world).await);
     crate::installation::uninstall(&world.cluster).await;
-    until("an end of all pods", Duration::from_secs(90), async || {
+    until("an end of all pods", Duration::from_mins(3), async || {
         let pods = world.cluster.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "name"]).await;
         if pods.is_empty() { Ok(()) } else { Err(pods) }
     })
