@@ -49,10 +49,15 @@ const ALLOWED: &[libc::c_long] = &[
 /// thread that started it, which may end earlier. An orphan ends at the closed pipe, or when its time is used up.
 pub(super) fn limit_resources(memory_bytes: u64) -> anyhow::Result<()> {
     limit(Resource::As, memory_bytes)?;
-    for resource in [Resource::Core, Resource::Fsize, Resource::Nofile, Resource::Nproc] {
+    for resource in [Resource::Core, Resource::Fsize, Resource::Nofile] {
         limit(resource, 0)?;
     }
     rustix::thread::set_no_new_privs(true).context("failed to give up new privileges")
+}
+
+/// From now on there is no new thread and no new process; for root, only the filter sees to it.
+pub(super) fn forbid_threads() -> anyhow::Result<()> {
+    limit(Resource::Nproc, 0)
 }
 
 /// Allows `seconds` of processor time from now on.

@@ -65,6 +65,7 @@ fn run(limits: &WorkerLimits) -> anyhow::Result<()> {
     // One thread with a deep stack does all the work, also what engines hand to rayon. It is up and running
     // before the filter comes, which allows no new thread.
     let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK_BYTES).build()?;
+    confine::forbid_threads()?;
     pool.install(|| -> anyhow::Result<()> {
         confine::filter_system_calls()?;
         loop {

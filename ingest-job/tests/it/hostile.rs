@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -263,6 +264,23 @@ fn a_worker_confines_itself_before_it_reads() {
 }
 
 /// How a worker's answer begins.
+/// As in a pod: what root is allowed in spite of its limits, nobody else is.
+#[test]
+fn a_worker_starts_as_a_user_without_rights() {
+    const NOBODY: u32 = 65_534;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("docbrain-ingest");
+    std::fs::copy(env!("CARGO_BIN_EXE_docbrain-ingest"), &program).unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(program);
+    command.arg("parse-worker").current_dir("/").stdin(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
 fn frame_lengths(header: usize, body: usize) -> Vec<u8> {
     [header, body].into_iter().flat_map(|length| u32::try_from(length).unwrap().to_le_bytes()).collect()
 }

@@ -107,8 +107,14 @@ pub(crate) async fn wipe(cluster: &Cluster) {
     cluster.kubectl(&["annotate", "tenants", "--all", "--overwrite", "docbrain.dev/allow-delete=true"]).await;
     cluster.delete(&["tenants", "--all"]).await;
     uninstall(cluster).await;
+    // The protection of definitions is gone as well, which the API server notices a moment later.
     let definitions = ["chatbots.docbrain.dev", "knowledgesources.docbrain.dev", "tenants.docbrain.dev"];
-    cluster.delete(&[&["crd"][..], &definitions].concat()).await;
+    let delete = [&["delete", "--ignore-not-found", "--timeout=60s", "crd"][..], &definitions].concat();
+    until("no definitions", Duration::from_mins(1), async || {
+        let output = cluster.try_kubectl(&delete, None).await;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    })
+    .await;
     cluster.delete(&["namespace", NAMESPACE]).await;
 }
 
@@ -151,12 +157,16 @@ async fn api(cluster: &Cluster) -> Api {
         return Api::new(url, token, true, None);
     }
     let answers = async |url: &str| {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(3)).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build().unwrap();
         client.get(format!("{url}/readyz")).send().await.is_ok_and(|reply| reply.status().is_success())
     };
     let own = format!("http://{address}");
-    if answers(&own).await {
-        return Api::new(own, token, true, None);
+    // The node's proxy hears of pods that are ready a moment later.
+    for _ in 0..20 {
+        if answers(&own).await {
+            return Api::new(own, token, true, None);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let forward = cluster.port_forward(NAMESPACE, "service/docbrain-api", port);
