@@ -69,7 +69,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     tx.commit().await?;
 
     let facts = Facts {
-        suspended: chatbot.spec.suspended,
+        suspended: chatbot.spec.suspended || context.is_suspended(&namespace),
         credentials: key.credentials(),
         knowledge: knowledge(&context, &namespace, &chatbot),
     };
@@ -157,7 +157,8 @@ fn knowledge(context: &Context, namespace: &str, chatbot: &Chatbot) -> Vec<(Stri
     named
         .map(|source| {
             let object = reference::<KnowledgeSource>(namespace, &source.name);
-            let state = match (context.sources.get(&object), context.knowledge.of(&object)) {
+            let there = context.sources.get(&object).filter(|source| source.metadata.deletion_timestamp.is_none());
+            let state = match (there, context.knowledge.of(&object)) {
                 (None, _) => Knowledge::Missing,
                 (Some(_), Some(true)) => Knowledge::Ready,
                 (Some(_), _) => Knowledge::NotReady,
