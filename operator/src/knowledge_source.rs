@@ -101,11 +101,16 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
             start(&context, &namespace, &source, environment, run).await?;
         }
         Step::Restart { job, uid } => delete_job(&context, &namespace, job, Some(uid)).await?,
-        Step::Watch { job } => trouble = pods::trouble(&context, &namespace, job).await?,
+        Step::Watch { job } => {
+            trouble = pods::trouble(&context, &namespace, job).await?;
+            if trouble.as_ref().is_some_and(|trouble| trouble.lacks_secret) {
+                give_secret(&context, &namespace, &source, job).await?;
+            }
+        }
         Step::Fail { .. } | Step::Wait | Step::Nothing => {}
     }
     schedule(&context, &namespace, &source, id, is_suspended, environment.as_ref()).await?;
-    let observed = Observed { id, is_suspended, standing: &standing, trouble: trouble.as_deref(), missing_secret };
+    let observed = Observed { id, is_suspended, standing: &standing, trouble: trouble.as_ref().map(|trouble| &*trouble.told), missing_secret };
     let is_ready = status::write(&context, &api, &source, &observed).await?;
     context.knowledge.note(ObjectRef::from_obj(&*source), Some(is_ready));
     Ok(if matches!(step, Step::Nothing) { settled() } else { Action::requeue(PROGRESS) })
@@ -162,7 +167,8 @@ async fn environment(context: &Context, tx: &mut TenantTx, tenant: TenantId) -> 
     })
 }
 
-/// The Secret first, so that the pod finds it; then the Job, whose the Secret becomes.
+/// The Job first, then its Secret: so the Secret is never anybody else's, and goes with it. The pod waits for it; if the
+/// operator ends between the two, the next one finds it waiting.
 async fn start(
     context: &Context,
     namespace: &str,
@@ -170,9 +176,7 @@ async fn start(
     environment: &RunEnvironment,
     run: &runs::RunStanding,
 ) -> Result<(), ReconcileError> {
-    let (secret, job) = build::run(source, run, environment, &context.config.ingest, &context.config.addresses);
-    let secrets: Api<Secret> = context.namespaced(namespace);
-    apply(&secrets, &secret).await?;
+    let job = build::run(source, run, environment, &context.config.ingest, &context.config.addresses);
     let made = match context.namespaced::<Job>(namespace).create(&PostParams::default(), &job).await {
         Ok(made) => made,
         // The cache had not seen it yet.
@@ -188,7 +192,23 @@ async fn start(
         request_id = run.request_id,
         "ingestion Job made"
     );
-    apply(&secrets, &build::owned_by_job(secret, &made)).await?;
+    apply(&context.namespaced(namespace), &build::run_secret(source, &made, environment)).await?;
+    Ok(())
+}
+
+/// Gives a Job the Secret that its pod waits for.
+async fn give_secret(
+    context: &Context,
+    namespace: &str,
+    source: &KnowledgeSource,
+    job: &str,
+) -> Result<(), ReconcileError> {
+    let Some(job) = context.jobs.get(&reference(namespace, job)) else { return Ok(()) };
+    let mut tx = context.provisioner.begin(namespace).await?;
+    let tenant = tx.tenant();
+    let environment = environment(context, &mut tx, tenant).await?;
+    tx.commit().await?;
+    apply(&context.namespaced(namespace), &build::run_secret(source, &job, &environment)).await?;
     Ok(())
 }
 
