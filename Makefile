@@ -32,6 +32,11 @@ tools: prerequisites ## Prepare PostgreSQL and the embedding model
 clients: prerequisites ## Prepare other people's clients, which tests run
 	@tools/clients.sh "$(CLIENTS)"
 
+# Tests start API servers of their own. Where they cannot be built, one line says why, and those tests are skipped.
+.PHONY: kubernetes
+kubernetes:
+	@tools/cluster/binaries.sh api || echo "skipped: what needs an API server of Kubernetes, for the reason above"
+
 .PHONY: up
 up: tools ## Start DocBrain on this machine, until Ctrl-C
 	@echo "building DocBrain (the first time takes some minutes) …"
@@ -43,10 +48,10 @@ build: prerequisites
 	cargo build --workspace --all-targets
 
 .PHONY: test
-test: tools clients build ## Run all tests
+test: tools clients build kubernetes ## Run all tests; KUBECONFIG's cluster is not touched, DOCBRAIN_TEST_KUBECONFIG's is
 	@tools/real-documents.sh "$(REAL_DOCUMENTS)"
 	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" DOCBRAIN_CLIENTS="$(CLIENTS)/bin" \
-	  $(DOCBRAIN) postgres --ephemeral -- tools/test.sh cargo test --workspace --no-fail-fast
+	  $(DOCBRAIN) postgres --ephemeral -- tools/test.sh
 
 .PHONY: fuzz
 fuzz: tools clients build ## Send the API what its document allows and does not, for long; SEED=<number> repeats
@@ -91,12 +96,13 @@ alerts: ## Check and test deploy/monitoring with promtool
 	@tools/promtool.sh
 
 .PHONY: cluster-up
-cluster-up: tools ## Start a Kubernetes on this machine, and build the images; PROFILE=release builds those for use
+cluster-up: tools ## Start a Kubernetes on this machine, with DocBrain in it; PROFILE=release takes programs for use
 	@# Where this machine cannot have a node, the API server alone still serves many tests.
 	tools/cluster/up.sh node || { test $$? = 3 && exec tools/cluster/up.sh api; }
 	@if test "$$(cat "$${DOCBRAIN_CLUSTER:-$(DOCBRAIN_HOME)/cluster}/tier")" = node; then \
 	  cargo build --workspace --bins $(if $(filter release,$(PROFILE)),--release) && \
-	  tools/cluster/images.sh $(or $(PROFILE),debug); \
+	  tools/cluster/images.sh $(or $(PROFILE),debug) && \
+	  tools/cluster/install.sh; \
 	fi
 
 .PHONY: cluster-down

@@ -114,6 +114,8 @@ pub(crate) struct TenantAccess {
     /// Who it is in the audit log; `None` for a visitor, who changes nothing.
     actor: Option<Actor>,
     pub(crate) visitor: Option<Visitor>,
+    /// Whether it may also do what is for admins; told where the route is for editors.
+    pub(crate) manages: bool,
     client: ClientIp,
 }
 
@@ -121,7 +123,7 @@ impl TenantAccess {
     /// Whoever runs the installation, in its own process.
     pub(crate) fn of_installation(tenant: TenantId, request_id: String) -> Self {
         let actor = Actor { kind: ActorKind::Installation, name: "command line".to_owned(), ip: None, request_id };
-        Self { tenant, actor: Some(actor), visitor: None, client: ClientIp::LOCAL }
+        Self { tenant, actor: Some(actor), visitor: None, manages: true, client: ClientIp::LOCAL }
     }
 
     /// The visitor whose conversations alone it may reach; `None`: it may reach all of the tenant's.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use docbrain_core::config::{NamedKey, parse_keys};
@@ -52,6 +53,8 @@ pub struct Config {
     pub signing_keys: Vec<NamedKey>,
     /// Wrap the data keys of tenants, the first one; unwrap them, all.
     pub encryption_keys: Keyring,
+    /// Where configuration is kept.
+    pub control_plane: ControlPlaneKind,
     /// Who may make an account.
     pub registration: Registration,
     /// Whose word on a client's address is taken.
@@ -68,6 +71,27 @@ pub struct Config {
     pub drain: Duration,
     /// Logs, traces and reports.
     pub telemetry: telemetry::Settings,
+}
+
+/// Where configuration is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlPlaneKind {
+    /// In the database.
+    Local,
+    /// As custom resources of the cluster that the process runs in, or that `KUBECONFIG` names.
+    Kubernetes,
+}
+
+impl FromStr for ControlPlaneKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "local" => Ok(Self::Local),
+            "kubernetes" => Ok(Self::Kubernetes),
+            other => Err(format!("{other:?} is no place for configuration; set local or kubernetes")),
+        }
+    }
 }
 
 /// What is wrong with one setting.
@@ -108,6 +132,7 @@ impl Config {
         let admin_token = reader.required_secret(env::ADMIN_TOKEN, token);
         let signing_keys = reader.required_secret(env::SIGNING_KEYS, |text| keys(text, SIGNING_KEY_BYTES));
         let encryption_keys = reader.required_secret(env::ENCRYPTION_KEYS, keyring);
+        let control_plane = reader.defaulted(env::CONTROL_PLANE, str::parse);
         let registration = reader.defaulted(env::REGISTRATION, str::parse);
         let trusted_proxies = reader.optional(env::TRUSTED_PROXIES, networks).unwrap_or_default();
         let allowed = reader.optional(env::ALLOWED_NETWORKS, networks).unwrap_or_default();
@@ -128,6 +153,7 @@ impl Config {
                 admin_token: admin_token?,
                 signing_keys: signing_keys?,
                 encryption_keys: encryption_keys?,
+                control_plane: control_plane?,
                 registration: registration?,
                 trusted_proxies,
                 addresses: AddressPolicy::public_only().allowing(allowed),

@@ -1,21 +1,35 @@
 //! Where configuration is written: tenants, chatbots and knowledge sources are resources, whoever edits them.
 //!
-//! [`Local`] writes the rows themselves, on one machine. In a cluster the resources are custom resources, and an operator
-//! writes the rows.
+//! [`Local`] writes the rows themselves, on one machine. With [`Kubernetes`] the resources are custom resources, and an
+//! operator keeps the rows.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use docbrain_core::ids::{AccountId, TenantId};
+use chrono::{DateTime, Utc};
+use docbrain_core::ids::TenantId;
 use docbrain_core::provision::ProvisionError;
-use docbrain_core::store;
-use docbrain_core::store::audit::Actor;
+use docbrain_core::store::audit::{self, Actor, ActorKind};
+use docbrain_core::store::members::{self, Role};
+use docbrain_core::store::{self, TenantTx, accounts};
 use docbrain_crds::manifest::{Kind, ManifestError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::problem::{Problem, ProblemKind};
 
+mod kubernetes;
 mod local;
 
+pub use self::kubernetes::Kubernetes;
 pub use self::local::Local;
+
+/// What every tenant begins with.
+const FIRST_SOURCE: &str = "docs";
+const FIRST_CHATBOT: &str = "assistant";
+/// When an edit that found no cluster may be tried again.
+const UNAVAILABLE: Duration = Duration::from_secs(5);
 
 /// Writes configuration for somebody. Every change is in the audit log.
 #[async_trait]
@@ -37,6 +51,29 @@ pub trait ControlPlane: Send + Sync {
 
     /// Deletes a resource with all that belongs to it.
     async fn delete(&self, author: &Author<'_>, resource: &Named<'_>, revision: Option<i64>) -> Result<(), Refusal>;
+
+    /// Who manages which fields of a resource; `None`: whoever edits it last.
+    async fn managers(&self, tenant: TenantId, resource: &Named<'_>) -> Result<Option<Vec<Manager>>, Refusal> {
+        let _ = (tenant, resource);
+        Ok(None)
+    }
+
+    /// Does what is done every hour.
+    async fn keep_up(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let _ = now;
+        Ok(())
+    }
+}
+
+/// Somebody who manages fields of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// Its name, such as `argocd-controller`.
+    pub name: String,
+    /// Whether it is the API.
+    pub is_own: bool,
+    /// The fields, such as `spec.displayName`.
+    pub fields: Vec<String>,
 }
 
 /// Who changes something, in which tenant.
@@ -73,9 +110,42 @@ pub struct Registration<'a> {
 }
 
 impl Registration<'_> {
-    fn account_id(&self) -> AccountId {
-        self.account.id
+    /// Makes the account, and the tenant's first admin of it.
+    async fn admit(&self, tx: &mut TenantTx) -> Result<(), store::Error> {
+        accounts::insert(tx, &self.account).await?;
+        members::put(tx, self.account.id, Role::Admin).await?;
+        let actor = Actor {
+            kind: ActorKind::Account(self.account.id),
+            name: self.account.email.to_owned(),
+            ip: self.ip,
+            request_id: self.request_id.to_owned(),
+        };
+        audit::record(tx, &actor, "tenant.register", self.tenant, &json!({})).await
     }
+}
+
+fn first_source() -> Value {
+    json!({ "source": { "upload": {} } })
+}
+
+fn first_chatbot(display_name: &str) -> Value {
+    json!({ "displayName": display_name, "knowledgeSources": [{ "name": FIRST_SOURCE }] })
+}
+
+/// Notes a change of a resource in the audit log.
+async fn note(
+    tx: &mut TenantTx,
+    author: &Author<'_>,
+    resource: &Named<'_>,
+    verb: &str,
+    detail: &Value,
+) -> Result<(), store::Error> {
+    let noun = match resource.kind {
+        Kind::Tenant => "tenant",
+        Kind::Chatbot => "chatbot",
+        Kind::KnowledgeSource => "source",
+    };
+    audit::record(tx, author.actor, &format!("{noun}.{verb}"), resource.name, detail).await
 }
 
 /// Why a change was not made.
@@ -87,6 +157,34 @@ pub enum Refusal {
     /// The store says no.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Somebody else manages what would change.
+    #[error("{detail}")]
+    Owned {
+        /// Who manages what, in words for an admin.
+        detail: String,
+    },
+    /// The cluster's own rules say no.
+    #[error("the resource is refused: {}", problems.join("; "))]
+    Invalid {
+        /// What is wrong, in words for an admin.
+        problems: Vec<String>,
+    },
+    /// The API server of Kubernetes does not answer.
+    #[error("configuration cannot be written now")]
+    Unavailable {
+        /// What is behind it.
+        #[source]
+        source: Option<Arc<dyn Error + Send + Sync>>,
+    },
+    /// Nobody provisions what was made.
+    #[error("the operator does not answer")]
+    NoOperator,
+    /// The API server of Kubernetes does not do what it is asked.
+    #[error("the cluster refuses a call")]
+    Cluster {
+        /// What it said.
+        source: Arc<dyn Error + Send + Sync>,
+    },
 }
 
 impl From<Refusal> for Problem {
@@ -104,7 +202,20 @@ impl From<Refusal> for Problem {
             Refusal::Provision(ProvisionError::Refused(ManifestError::Refused { problems, .. })) => {
                 Self::new(ProblemKind::InvalidField, problems.join("; "))
             }
+            Refusal::Owned { detail } => Self::new(ProblemKind::FieldOwnedElsewhere, detail),
+            Refusal::Invalid { problems } => Self::new(ProblemKind::InvalidField, problems.join("; ")),
+            Refusal::Unavailable { .. } => {
+                let detail = "the cluster that keeps it does not answer; nothing has changed, try again in a moment";
+                Self::new(ProblemKind::ControlPlaneUnavailable, detail).retry_after(UNAVAILABLE).because(refusal)
+            }
+            Refusal::NoOperator => {
+                let detail = "the operator does not answer; what was begun is taken back, try again in a minute";
+                Self::new(ProblemKind::ControlPlaneUnavailable, detail)
+                    .retry_after(Duration::from_mins(1))
+                    .because(refusal)
+            }
             Refusal::Provision(error) => Self::internal(error),
+            Refusal::Cluster { .. } => Self::internal(refusal),
         }
     }
 }

@@ -92,6 +92,7 @@ problem_kinds! {
     KnowledgeSourceExists = "knowledge_source_exists", CONFLICT, "There is a knowledge source of this name already";
     LastAdmin = "last_admin", CONFLICT, "The tenant would be left without an admin";
     QuotaExceeded = "quota_exceeded", CONFLICT, "The tenant has as much as its quota allows";
+    FieldOwnedElsewhere = "field_owned_elsewhere", CONFLICT, "Somebody else manages what would change";
     IdempotencyKeyInUse = "idempotency_key_in_use", CONFLICT, "The first request with this idempotency key is under way";
     AlreadyCreated = "already_created", CONFLICT, "The request was carried out before, and its answer is shown only once";
     ChatbotSuspended = "chatbot_suspended", CONFLICT, "The chatbot is suspended";
@@ -114,8 +115,10 @@ problem_kinds! {
     ModelUnavailable = "model_unavailable", BAD_GATEWAY, "The chat model's server cannot be reached";
     EmbeddingUnavailable = "embedding_unavailable", BAD_GATEWAY, "The embedding model's server gave no vectors";
     OidcUnavailable = "oidc_unavailable", BAD_GATEWAY, "The identity provider cannot be reached";
+    ProviderKeyMissing = "provider_key_missing", BAD_GATEWAY, "The key of the chatbot's model is missing";
     ModelBusy = "model_busy", SERVICE_UNAVAILABLE, "The chat model's server limits the request rate";
     DatabaseUnavailable = "database_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
+    ControlPlaneUnavailable = "control_plane_unavailable", SERVICE_UNAVAILABLE, "Configuration cannot be changed at the moment";
     TimedOut = "timed_out", SERVICE_UNAVAILABLE, "The request took too long";
     Busy = "busy", SERVICE_UNAVAILABLE, "The server has as much to do as it can hold";
     NotReady = "not_ready", SERVICE_UNAVAILABLE, "The server is not ready";
@@ -137,6 +140,7 @@ impl ProblemKind {
                 | Self::ModelBusy
                 | Self::ModelTimeout
                 | Self::EmbeddingUnavailable
+                | Self::ProviderKeyMissing
         )
     }
 
@@ -352,6 +356,10 @@ impl From<ProviderError> for Problem {
             ProviderError::Fault(fault) => Self::new(ProblemKind::InvalidField, fault.to_string()),
             ProviderError::Store(source) => Self::internal(source),
             ProviderError::Embed(source) => source.into(),
+            ProviderError::KeyMissing { secret, key } => {
+                let detail = format!("the chatbot's model wants the key {key:?} of the Secret {secret:?}; add it");
+                Self::new(ProblemKind::ProviderKeyMissing, detail)
+            }
         }
     }
 }

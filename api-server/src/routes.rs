@@ -12,6 +12,7 @@ mod auth;
 mod chat;
 mod chatbots;
 mod conversations;
+mod credentials;
 mod docs;
 mod documents;
 mod health;
@@ -19,6 +20,7 @@ mod mcp;
 mod members;
 mod metrics;
 mod openai;
+mod ownership;
 mod page;
 mod providers;
 mod runs;
@@ -58,7 +60,7 @@ pub(crate) fn table() -> Table {
         .route(Public,    routes!(health::get_readiness))               // GET    /readyz
         .route(Public,    routes!(health::get_startup))                 // GET    /startupz
         .route(Public,    routes!(metrics::get_metrics))                // GET    /metrics
-        .route(Public,    routes!(auth::register::create_account))      // POST   /auth/register
+        .route_within(ANSWER, Public, routes!(auth::register::create_account))    // POST   /auth/register
         .route(Public,    routes!(auth::create_login))                  // POST   /auth/login
         .route(Public,    routes!(auth::create_refresh))                // POST   /auth/refresh
         .route(Public,    routes!(auth::oidc::get_oidc_login))          // GET    /auth/oidc/login
@@ -78,6 +80,7 @@ pub(crate) fn table() -> Table {
         .route(Admin,     routes!(tokens::delete_token))                // DELETE /tokens/{id}
         .route(Viewer,    routes!(tenant::get_settings))                // GET    /tenant/settings
         .route(Admin,     routes!(tenant::update_settings))             // PATCH  /tenant/settings
+        .route(Viewer,    routes!(ownership::get_settings_ownership))   // GET    /tenant/settings/ownership
         .route(Admin,     routes!(providers::list_providers))           // GET    /tenant/providers
         .route(Admin,     routes!(providers::put_provider))             // PUT    /tenant/providers/{purpose}
         .route(Admin,     routes!(providers::delete_provider))          // DELETE /tenant/providers/{purpose}
@@ -107,11 +110,13 @@ pub(crate) fn table() -> Table {
         .route(Viewer,    routes!(chatbots::get_chatbot))               // GET    /chatbots/{id}
         .route(Editor,    routes!(chatbots::update_chatbot))            // PATCH  /chatbots/{id}
         .route(Editor,    routes!(chatbots::delete_chatbot))            // DELETE /chatbots/{id}
+        .route(Viewer,    routes!(ownership::get_chatbot_ownership))    // GET    /chatbots/{id}/ownership
         .route(Viewer,    routes!(sources::list_sources))               // GET    /chatbots/{id}/sources
         .route(Editor,    routes!(sources::create_source))              // POST   /chatbots/{id}/sources
         .route(Viewer,    routes!(sources::get_source))                 // GET    /sources/{id}
         .route(Editor,    routes!(sources::update_source))              // PATCH  /sources/{id}
         .route(Editor,    routes!(sources::delete_source))              // DELETE /sources/{id}
+        .route(Viewer,    routes!(ownership::get_source_ownership))     // GET    /sources/{id}/ownership
         .route(Editor,    routes!(sources::create_sync))                // POST   /sources/{id}/sync
         .route(Viewer,    routes!(documents::list_documents))           // GET    /chatbots/{id}/documents
         .route_within(UPLOAD, Editor, routes!(documents::upload::create_documents) // POST   /document/ingest

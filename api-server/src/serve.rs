@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use crate::control_plane::ControlPlane;
 use crate::draining::Draining;
 use crate::state::AppState;
 use crate::upkeep;
@@ -40,7 +42,7 @@ pub async fn serve(
     drain: Duration,
 ) -> io::Result<()> {
     let draining = Draining::from_ref(&state);
-    let upkeep = tokio::spawn(upkeep::hourly(Pool::from_ref(&state)));
+    let upkeep = tokio::spawn(upkeep::hourly(Pool::from_ref(&state), <Arc<dyn ControlPlane>>::from_ref(&state)));
     let (end, ended) = oneshot::channel::<()>();
     let limits = Limits::from_ref(&state);
     let reporting = tokio::spawn(async move { limits.report_until(ended).await });

@@ -1,12 +1,16 @@
 //! What is done every hour, by one process of the installation at a time: days that are over are counted, and
-//! conversations that are older than their tenant keeps them are deleted.
+//! conversations that are older than their tenant keeps them are deleted. In a cluster, registrations that broke off are taken
+//! back.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use docbrain_core::ids::TenantId;
 use docbrain_core::store::{self, Pool, TenantTx, conversations, stats, tenants, upkeep};
+
+use crate::control_plane::ControlPlane;
 
 const PERIOD: Duration = Duration::from_hours(1);
 /// A day is counted when it has been over for so long: an exchange that began before its end is stored by then.
@@ -15,10 +19,13 @@ const SETTLED: TimeDelta = TimeDelta::minutes(10);
 const BATCH: u32 = 500;
 
 /// Does it every hour, for ever.
-pub(crate) async fn hourly(pool: Pool) {
+pub(crate) async fn hourly(pool: Pool, plane: Arc<dyn ControlPlane>) {
     let mut clock = tokio::time::interval(PERIOD);
     loop {
         clock.tick().await;
+        if let Err(error) = plane.keep_up(Utc::now()).await {
+            tracing::warn!(error = &error as &dyn Error, "upkeep of the cluster failed, trying again in an hour");
+        }
         if let Err(error) = once(&pool, Utc::now()).await {
             tracing::warn!(error = &error as &dyn Error, "upkeep failed, trying again in an hour");
         }

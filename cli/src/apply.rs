@@ -60,18 +60,18 @@ pub(crate) async fn apply(installation: &InstallationArguments, arguments: &Appl
     for stated in tenants {
         let label = stated.resource.label();
         let written = provisioner.apply_stated(stated).await.with_context(|| label.clone())?;
-        report.say(label, configured(written.changed));
+        report.say(&label, configured(written.changed));
     }
     for secret in secrets {
         let label = secret.label();
         let keys = secret.keys.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect();
         let changed = keep(&installation, &secret.namespace, &secret.name, &keys).await.context(label.clone())?;
-        report.say(label, configured(changed));
+        report.say(&label, configured(changed));
     }
     for stated in others {
         let label = stated.resource.label();
         let written = provisioner.apply_stated(stated).await.with_context(|| label.clone())?;
-        report.say(label, configured(written.changed));
+        report.say(&label, configured(written.changed));
     }
     report.end();
     installation.close().await
@@ -86,14 +86,14 @@ pub(crate) async fn delete(installation: &InstallationArguments, arguments: &App
         let label = secret.label();
         match keep(&installation, &secret.namespace, &secret.name, &BTreeMap::new()).await {
             // What belonged to a tenant went with it.
-            Ok(_) | Err(ProvisionError::NoTenant { .. }) => report.say(label, "deleted"),
+            Ok(_) | Err(ProvisionError::NoTenant { .. }) => report.say(&label, "deleted"),
             Err(error) => return Err(error).context(label),
         }
     }
     for stated in resources.iter().rev() {
         let label = stated.resource.label();
         provisioner.delete_stated(stated).await.with_context(|| label.clone())?;
-        report.say(label, "deleted");
+        report.say(&label, "deleted");
     }
     report.end();
     installation.close().await
@@ -127,7 +127,7 @@ impl Report {
         Self { json, results: Vec::new() }
     }
 
-    fn say(&mut self, label: String, result: &str) {
+    fn say(&mut self, label: &str, result: &str) {
         if !self.json {
             show::line(&format!("{label} {result}"));
         }

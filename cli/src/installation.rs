@@ -34,6 +34,9 @@ pub(crate) struct InstallationArguments {
     /// A PostgreSQL with pgvector to use instead of the embedded one, as the owner of its database
     #[arg(long, env = env::DATABASE_URL, hide_env_values = true, global = true)]
     database_url: Option<SecretString>,
+    /// The file that holds it instead
+    #[arg(long, env = env::DATABASE_URL_FILE, value_name = "FILE", value_parser = secret_in_file, conflicts_with = "database_url", global = true)]
+    database_url_file: Option<SecretString>,
     /// Folder of the built-in embedding model [default: in the home folder]
     #[arg(long, env = env::MODEL_DIR, global = true)]
     model_dir: Option<PathBuf>,
@@ -58,7 +61,8 @@ pub(crate) struct InstallationArguments {
     /// Keys for secrets at rest, id:base64, the current one first [default: made at the first start, kept in the home folder]
     #[arg(long, env = env::ENCRYPTION_KEYS, hide_env_values = true, global = true)]
     encryption_keys: Option<SecretString>,
-    /// Networks besides the public ones that tenants' model servers may be in, such as 10.1.0.0/16, separated by commas
+    /// Networks besides the public ones that tenants' web sites, repositories and model servers may be in, such as 10.1.0.0/16,
+    /// separated by commas
     #[arg(long, env = env::ALLOWED_NETWORKS, default_value = "", global = true)]
     allowed_networks: AddressPolicy,
 }
@@ -72,6 +76,11 @@ impl InstallationArguments {
     /// Where the embedded PostgreSQL's programs are.
     pub(crate) fn postgres_folder(&self) -> PathBuf {
         self.home_path().join("tools/postgres")
+    }
+
+    /// The database of one's own.
+    pub(crate) fn database_url(&self) -> Option<&SecretString> {
+        self.database_url.as_ref().or(self.database_url_file.as_ref())
     }
 
     fn home_path(&self) -> PathBuf {
@@ -102,6 +111,15 @@ impl InstallationArguments {
     }
 }
 
+/// Reads a secret from a file, as orchestrators mount them.
+pub(crate) fn secret_in_file(path: &str) -> Result<SecretString, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    match text.trim() {
+        "" => Err("holds nothing".to_owned()),
+        secret => Ok(secret.into()),
+    }
+}
+
 /// An installation that answers.
 pub(crate) struct Installation {
     /// The home folder.
@@ -116,7 +134,7 @@ pub(crate) struct Installation {
     pub(crate) chat: Option<Endpoint>,
     /// What tenants keep secret.
     pub(crate) secrets: Secrets,
-    /// Where tenants' model servers may be.
+    /// Where tenants' web sites, repositories and model servers may be.
     pub(crate) addresses: AddressPolicy,
     owner_url: SecretString,
     role_secret: SecretString,
@@ -128,7 +146,7 @@ impl Installation {
     pub(crate) async fn open(arguments: &InstallationArguments) -> anyhow::Result<Self> {
         let home = arguments.open_home()?;
         let secrets = Secrets::new(arguments.ring(&home)?);
-        let (owner_url, postgres) = if let Some(url) = &arguments.database_url {
+        let (owner_url, postgres) = if let Some(url) = arguments.database_url() {
             (url.clone(), None)
         } else {
             let postgres = Postgres::start(&home, &arguments.postgres_folder(), Durability::Safe).await?;
@@ -227,5 +245,21 @@ impl Installation {
             Some(postgres) => postgres.stop().await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_a_file_is_read_without_its_line_break() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "of the file\n").unwrap();
+        assert_eq!(secret_in_file(path.to_str().unwrap()).unwrap().expose_secret(), "of the file");
+        std::fs::write(&path, "\n").unwrap();
+        assert_eq!(secret_in_file(path.to_str().unwrap()).unwrap_err(), "holds nothing");
+        assert!(secret_in_file("/nowhere").unwrap_err().starts_with("cannot be read"));
     }
 }

@@ -78,7 +78,7 @@ enum Command {
     /// Say who may act for the installation
     Superuser(superuser::SuperuserArguments),
     /// Bring the database's schema up to date
-    Migrate,
+    Migrate(migrate::MigrateArguments),
     /// Run a command with an embedded PostgreSQL, as DATABASE_URL
     Postgres(postgres::PostgresArguments),
 }
@@ -98,7 +98,7 @@ async fn main() -> ExitCode {
         Command::Eval(arguments) => eval::eval(&installation, &arguments).await,
         Command::Keys(command) => keys::keys(&installation, &command).await,
         Command::Superuser(arguments) => superuser::superuser(&installation, &arguments).await,
-        Command::Migrate => migrate::migrate(&installation).await,
+        Command::Migrate(arguments) => migrate::migrate(&installation, &arguments).await,
         Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
     };
     telemetry.stop().await;

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::installation::{Installation, InstallationArguments};
+use crate::installation::{Installation, InstallationArguments, secret_in_file};
 use crate::{launcher, show};
 
 #[derive(Args)]
@@ -31,6 +31,9 @@ pub(crate) struct UpArguments {
     /// Bearer token that guards the API [default: made at the first start, kept in the home folder]
     #[arg(long, env = env::ADMIN_TOKEN, hide_env_values = true)]
     admin_token: Option<SecretString>,
+    /// The file that holds it instead
+    #[arg(long, env = env::ADMIN_TOKEN_FILE, value_name = "FILE", value_parser = secret_in_file, conflicts_with = "admin_token")]
+    admin_token_file: Option<SecretString>,
     /// Who may make an account: open (everybody, with a tenant of their own), invite or closed
     #[arg(long, env = env::REGISTRATION, default_value = "invite")]
     registration: Registration,
@@ -77,7 +80,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     show::note("loading the embedding model …");
     let model = installation.embedding.open().await?;
-    let token = match &up.admin_token {
+    let token = match up.admin_token.as_ref().or(up.admin_token_file.as_ref()) {
         Some(token) => token.clone(),
         None => installation.home.secret("admin-token")?,
     };

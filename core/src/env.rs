@@ -11,8 +11,15 @@ pub const MODEL_DIR: &str = "DOCBRAIN_MODEL_DIR";
 pub const ADMIN_TOKEN: &str = "DOCBRAIN_ADMIN_TOKEN";
 /// Appended to the name of a secret variable: the path of a file that holds the secret instead.
 pub const FILE_SUFFIX: &str = "_FILE";
+/// The file that holds [`DATABASE_URL`] instead.
+pub const DATABASE_URL_FILE: &str = "DATABASE_URL_FILE";
+/// The file that holds [`ADMIN_TOKEN`] instead.
+pub const ADMIN_TOKEN_FILE: &str = "DOCBRAIN_ADMIN_TOKEN_FILE";
 /// Postgres as the role `docbrain_api`, for `docbrain-api`.
 pub const API_DATABASE_URL: &str = "DOCBRAIN_API_DATABASE_URL";
+/// Password of the role `docbrain_api`, which `docbrain migrate` sets; letters and digits alone, for it becomes part of
+/// [`API_DATABASE_URL`].
+pub const API_PASSWORD: &str = "DOCBRAIN_API_PASSWORD";
 /// Most connections to Postgres of one process.
 pub const DATABASE_CONNECTIONS: &str = "DOCBRAIN_DATABASE_CONNECTIONS";
 /// Address and port to listen on, such as `0.0.0.0:8080`.
@@ -45,8 +52,8 @@ pub const CHAT_API_KEY: &str = "DOCBRAIN_CHAT_API_KEY";
 pub const EMBEDDING_KIND: &str = "DOCBRAIN_EMBEDDING_KIND";
 /// `true`: a tenant chose [`EMBEDDING_BASE_URL`], so it must be a public address or one of [`ALLOWED_NETWORKS`].
 pub const EMBEDDING_GUARDED: &str = "DOCBRAIN_EMBEDDING_GUARDED";
-/// Networks besides the public ones that a tenant's model servers may be in: CIDR blocks separated by commas, such as
-/// `10.1.0.0/16,fd00::/8`.
+/// Networks besides the public ones that a tenant's web sites, repositories and model servers may be in: CIDR blocks
+/// separated by commas, such as `10.1.0.0/16,fd00::/8`.
 pub const ALLOWED_NETWORKS: &str = "DOCBRAIN_ALLOWED_NETWORKS";
 /// A company's identity provider (OpenID Connect), such as `https://login.example.com/realms/acme`.
 pub const OIDC_ISSUER: &str = "DOCBRAIN_OIDC_ISSUER";

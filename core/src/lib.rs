@@ -41,6 +41,5 @@ pub mod providers;
 pub mod provision;
 pub mod retrieve;
 pub mod schedule;
-pub mod secret_refs;
 pub mod store;
 pub mod telemetry;

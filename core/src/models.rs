@@ -1,11 +1,10 @@
 //! Which models an installation uses, as its configuration names them.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
+pub use docbrain_crds::ProviderKind;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
 use crate::chat::{ChatModel, OpenAiChat};
@@ -27,41 +26,6 @@ pub struct Endpoint {
     pub kind: ProviderKind,
     /// Which addresses it may be at, if a tenant chose it; the installation's own may be anywhere.
     pub guard: Option<AddressPolicy>,
-}
-
-/// Whose server a model is behind; they differ in how they want the key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProviderKind {
-    /// OpenAI's own.
-    Openai,
-    /// Azure OpenAI, at its `/openai/v1`.
-    Azure,
-    /// Any other that speaks OpenAI's protocol, such as Ollama or vLLM.
-    #[default]
-    Compatible,
-}
-
-impl ProviderKind {
-    /// As settings and environment variables name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Openai => "openai",
-            Self::Azure => "azure",
-            Self::Compatible => "compatible",
-        }
-    }
-}
-
-impl FromStr for ProviderKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Openai, Self::Azure, Self::Compatible]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| "one of openai, azure, compatible is wanted".to_owned())
-    }
 }
 
 /// The embedding model of an installation.

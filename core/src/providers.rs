@@ -1,4 +1,4 @@
-//! Which models a tenant uses: those of its own providers, else the installation's.
+//! Which models a tenant uses: those of a chatbot's own endpoint, of the tenant's providers, else the installation's.
 //!
 //! [`Providers`] is asked at each question, and remembers for a second and a half what it was told. The clients of a provider, with
 //! their connections, stay for as long as its settings do.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use docbrain_crds::Model;
 use moka::future::Cache;
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
@@ -20,11 +21,13 @@ use crate::store::secrets::{self, Secrets};
 use crate::store::{self, Pool, TenantTx, generations, provider_settings};
 
 mod clients;
+mod own;
 mod probe;
 pub mod reindex;
 mod settings;
 
 use clients::ChatClients;
+use own::OwnEndpoints;
 
 pub use probe::{Probe, probe};
 pub use settings::{Fault, Price, Provider, ProviderSettings, Purpose, WantedProvider};
@@ -46,6 +49,14 @@ pub enum ProviderError {
     /// The settings cannot be read or written.
     #[error(transparent)]
     Store(#[from] Arc<store::Error>),
+    /// A chatbot refers to a key that is not there.
+    #[error("the Secret {secret:?} with the key {key:?} is not there")]
+    KeyMissing {
+        /// Name of the Secret.
+        secret: String,
+        /// Key within it.
+        key: String,
+    },
     /// The embedding model's server does not answer.
     #[error(transparent)]
     Embed(#[from] EmbedError),
@@ -80,6 +91,7 @@ struct Inner {
     chat: Option<ChatClients>,
     current: Cache<TenantId, Arc<Models>>,
     built: Cache<(TenantId, i64), Arc<Models>>,
+    own: OwnEndpoints,
     generations: Cache<GenerationId, ModelName>,
 }
 
@@ -120,14 +132,21 @@ impl Providers {
             chat: chat.map(ChatClients::new),
             current: Cache::builder().time_to_live(FRESH).max_capacity(MOST_TENANTS).build(),
             built: Cache::builder().time_to_idle(KEPT).max_capacity(MOST_TENANTS).build(),
+            own: OwnEndpoints::new(),
             generations: Cache::new(MOST_GENERATIONS),
         }))
     }
 
-    /// The chat model of this name, or the provider's own; `None` when neither tenant nor installation has a provider.
-    pub async fn chat_model(&self, tenant: TenantId, name: Option<&str>) -> Result<Option<Priced>, ProviderError> {
+    /// The chat model that a chatbot's spec names: at its own endpoint with its own key, or of that name at the tenant's
+    /// or the installation's provider, whose own it is when it has no name. `None` when there is no provider.
+    pub async fn chat_model(&self, tenant: TenantId, model: Option<&Model>) -> Result<Option<Priced>, ProviderError> {
+        let Inner { pool, secrets, policy, own, chat, .. } = &*self.0;
+        if let Some((model, base_url)) = model.and_then(|model| Some((model, model.base_url.as_deref()?))) {
+            return own.chat_model(pool, secrets, policy, tenant, model, base_url).await.map(Some);
+        }
+        let name = model.and_then(|model| model.model.as_deref());
         let models = self.models(tenant).await?;
-        let model = models.chat.as_ref().or(self.0.chat.as_ref()).map(|clients| clients.named(name));
+        let model = models.chat.as_ref().or(chat.as_ref()).map(|clients| clients.named(name));
         Ok(model.map(|model| Priced { price: models.prices.get(model.name()).copied(), model }))
     }
 

@@ -187,7 +187,7 @@ pub async fn edit(
 }
 
 /// Applies a JSON merge patch (RFC 7396 section 2).
-fn merge(target: &mut Value, patch: &Value) {
+pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
@@ -222,7 +222,15 @@ async fn standing(
 ) -> Result<Standing, ProvisionError> {
     let before = match store::specs::lock(tx, kind, name).await {
         Ok(before) => before,
-        Err(store::Error::NotFound { .. }) => return Ok(Standing::Changes(None)),
+        // Of two that make it at the same time, the second finds what the first has written.
+        Err(store::Error::NotFound { .. }) => {
+            store::specs::claim(tx, kind, name).await?;
+            match store::specs::lock(tx, kind, name).await {
+                Ok(before) => before,
+                Err(store::Error::NotFound { .. }) => return Ok(Standing::Changes(None)),
+                Err(error) => return Err(error.into()),
+            }
+        }
         Err(error) => return Err(error.into()),
     };
     let spec = serde_json::to_value(spec).expect("a spec is JSON");
@@ -298,7 +306,8 @@ async fn own_row(tx: &mut TenantTx, kind: Kind, name: &str, origin: Origin) -> R
     }
 }
 
-fn origin_of(metadata: &ObjectMeta) -> Origin {
+/// The custom resource that metadata is of, and its state.
+pub fn origin_of(metadata: &ObjectMeta) -> Origin {
     Origin {
         uid: metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()),
         generation: metadata.generation.unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! When a knowledge source is fetched again: five fields of cron, or a word that gives each source a time of its own. Pure.
 //!
-//! The same fields go into a CronJob in a cluster ([`cron`]) and are kept by `docbrain up` on one machine
+//! The same fields go into a `CronJob` in a cluster ([`cron`]) and are kept by `docbrain up` on one machine
 //! ([`due`]); so what only one of the two understands is refused.
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};

@@ -35,6 +35,7 @@ pub mod roles;
 pub mod runs;
 pub mod schema;
 pub mod search;
+pub mod secret_refs;
 pub mod secrets;
 pub mod sessions;
 pub mod sources;

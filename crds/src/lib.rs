@@ -37,6 +37,9 @@ pub const TENANT_LABEL: &str = "docbrain.dev/tenant";
 /// `dashboard` on resources that were made over the API.
 pub const MANAGED_BY_LABEL: &str = "docbrain.dev/managed-by";
 
+/// `pending` on a [`Tenant`] whose registration over the API has not ended; one that has broken off is taken back.
+pub const REGISTRATION_LABEL: &str = "docbrain.dev/registration";
+
 /// The definitions as they are installed into a cluster, in the order of their names.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     [Chatbot::crd(), KnowledgeSource::crd(), Tenant::crd()].map(with_unobserved_status).into()

@@ -201,6 +201,7 @@ impl Check {
             let place = error.instance_path().to_string();
             format!("{}: {error}", field_name(&place))
         }));
+        problems.extend(duplicates(&schema.document, &value, ""));
         problems.extend(bad_names(&self.kind, &value));
         if !problems.is_empty() {
             return Err(self.refused(problems));
@@ -273,6 +274,46 @@ fn known_fields(known: &Map<String, Value>, fields: &Map<String, Value>, place: 
             vec![format!("{place}: unknown field; known here: {}", names.join(", "))]
         })
         .collect()
+}
+
+/// Items that stand twice in a list whose items are told apart, by their keys or as a whole.
+fn duplicates(schema: &Value, value: &Value, place: &str) -> Vec<String> {
+    match value {
+        Value::Array(items) => {
+            let mut problems = Vec::new();
+            let mut seen = Vec::new();
+            for (index, item) in items.iter().enumerate() {
+                let place = format!("{place}[{index}]");
+                problems.extend(duplicates(&schema["items"], item, &place));
+                let Some(identity) = identity(schema, item) else { continue };
+                if seen.contains(&identity) {
+                    problems.push(format!("{place}: stands in the list twice"));
+                }
+                seen.push(identity);
+            }
+            problems
+        }
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| {
+                let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
+                duplicates(&schema["properties"][name], value, &place)
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What tells an item from others of its list; `None`: nothing.
+fn identity(list: &Value, item: &Value) -> Option<Value> {
+    match list.get("x-kubernetes-list-type")?.as_str()? {
+        "set" => Some(item.clone()),
+        "map" => {
+            let keys = list.get("x-kubernetes-list-map-keys")?.as_array()?;
+            Some(keys.iter().filter_map(Value::as_str).map(|key| item[key].clone()).collect())
+        }
+        _ => None,
+    }
 }
 
 /// Names are DNS labels (RFC 1123), as the API server demands of the namespaces and Jobs made from them.

@@ -12,8 +12,9 @@ use docbrain_core::{env, store};
 use docbrain_ingest::config::{RunArguments, Wanted};
 use docbrain_ingest::fetch::Misfortune;
 use docbrain_ingest::index::Indexer;
-use docbrain_ingest::pipeline::Pipeline;
+use docbrain_ingest::pipeline::{Ended, Pipeline};
 use docbrain_ingest::sandbox::{WorkerLimits, worker_main};
+use docbrain_ingest::stop::stop_on_signal;
 use secrecy::ExposeSecret;
 
 /// What the same environment would end with again.
@@ -41,7 +42,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Carries out a run that is queued, or takes over one whose process died
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Parses documents for the process that started it
     #[command(hide = true)]
     ParseWorker(WorkerLimits),
@@ -87,7 +88,7 @@ async fn watched(arguments: &RunArguments, settings: &telemetry::Settings) -> Ex
 }
 
 async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
-    let wanted = arguments.wanted()?;
+    let (stop, wanted) = (stop_on_signal()?, arguments.wanted()?);
     let model = arguments.embedding()?.open().await.context("failed to open the embedding model")?;
     let concurrency = usize::from(arguments.concurrency);
     let pipeline = Pipeline {
@@ -96,6 +97,7 @@ async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
         indexer: Indexer::new(model, &std::env::current_exe()?, concurrency.min(2)),
         reach: arguments.reach(),
         concurrency,
+        stop,
     };
     tracing::info!("ingestion run begins");
     let ended = match &wanted {
@@ -103,5 +105,6 @@ async fn carry_out(arguments: &RunArguments) -> anyhow::Result<()> {
         Wanted::Triggered { source, trigger } => pipeline.carry_out_triggered(*source, trigger).await?,
     };
     tracing::info!(?ended, "ingestion run ended");
+    anyhow::ensure!(ended != Ended::LetGo, "told to stop; the run goes on in the next process");
     Ok(())
 }

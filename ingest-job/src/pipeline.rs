@@ -14,6 +14,7 @@ use docbrain_core::store::runs::{DocumentOutcome, LEASE, Lease};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, quotas, runs, sources};
 use docbrain_crds::Chunking;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 use crate::fetch::media::parser_name;
 use crate::fetch::{Fetch, Reach};
@@ -29,6 +30,9 @@ const OWN_TABLE_FROM_CHUNKS: u32 = 500;
 /// Documents begun in one statement; one that was begun before goes alone, so that it takes no other down with it.
 const BATCH: usize = 64;
 
+/// How much longer than a lease a process waits for one that is held.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// What a run needs of its surroundings.
 pub struct Pipeline {
     /// Postgres, as the tenant's ingestion role.
@@ -41,6 +45,8 @@ pub struct Pipeline {
     pub reach: Reach,
     /// Documents worked on at the same time.
     pub concurrency: usize,
+    /// Lets the run go, for another process to take at once.
+    pub stop: CancellationToken,
 }
 
 /// How a run ended for this process.
@@ -50,6 +56,8 @@ pub enum Ended {
     Done,
     /// Another process has it, or it had ended before.
     NotOurs,
+    /// It was told to stop; another process goes on.
+    LetGo,
 }
 
 impl Pipeline {
@@ -68,14 +76,13 @@ impl Pipeline {
     /// Carries out a run. An error that no document is to blame for (the database or the model server is gone) ends the
     /// run as failed, with its reason; its documents stay pending.
     pub async fn carry_out(&self, run: RunId) -> anyhow::Result<Ended> {
-        let mut tx = self.begin().await?;
-        let Some((lease, source)) = runs::acquire(&mut tx, run).await? else {
+        let Some((lease, source)) = self.acquire(run).await? else {
             return Ok(Ended::NotOurs);
         };
-        tx.commit().await?;
         let outcome = tokio::select! {
             outcome = self.work_off(lease, source) => outcome,
             lost = self.keep_alive(lease) => Err(lost.into()),
+            () = self.stop.cancelled() => return self.let_go(run).await,
         };
         match outcome {
             Ok(()) => Ok(Ended::Done),
@@ -89,6 +96,37 @@ impl Pipeline {
                 Err(error)
             }
         }
+    }
+
+    /// Takes the run. A process that died holds its lease for a while yet, so one that is held is asked for again until it
+    /// must have run out: whoever renews it until then lives.
+    async fn acquire(&self, run: RunId) -> anyhow::Result<Option<(Lease, KnowledgeSourceId)>> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let deadline = Instant::now() + LEASE + SLACK;
+        loop {
+            let mut tx = self.begin().await?;
+            if let Some(acquired) = runs::acquire(&mut tx, run).await? {
+                tx.commit().await?;
+                return Ok(Some(acquired));
+            }
+            let has_ended = match runs::get(&mut tx, run).await {
+                Ok(run) => run.state.has_ended(),
+                Err(store::Error::NotFound { .. }) => true,
+                Err(error) => return Err(error.into()),
+            };
+            drop(tx);
+            let is_over = has_ended || Instant::now() >= deadline;
+            if is_over || tokio::time::timeout(PAUSE, self.stop.cancelled()).await.is_ok() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn let_go(&self, run: RunId) -> anyhow::Result<Ended> {
+        let mut tx = self.begin().await?;
+        runs::expire(&mut tx, run).await?;
+        tx.commit().await?;
+        Ok(Ended::LetGo)
     }
 
     async fn work_off(&self, lease: Lease, source: KnowledgeSourceId) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use docbrain_core::ids::ChatbotId;
 use docbrain_core::provision::{self, ProvisionError};
-use docbrain_core::secret_refs;
+use docbrain_core::store::secret_refs;
 use docbrain_crds::manifest::Resource as Manifest;
 use docbrain_crds::{Chatbot, ChatbotStatus, KnowledgeSource, SecretKeyRef};
 use k8s_openapi::api::core::v1::Secret;
@@ -61,7 +61,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     };
     let written = provision::write(&mut tx, &Manifest::Chatbot(Chatbot::clone(&chatbot))).await?;
     if let (Key::Found { value, .. }, Some(key_ref)) = (&key, key_ref) {
-        secret_refs::put_if_changed(&context.secrets, &mut tx, key_ref, value).await?;
+        secret_refs::put_if_changed(&mut tx, &context.secrets, key_ref, value).await?;
     }
     if written.changed {
         secret_refs::delete_unreferenced(&mut tx).await?;
@@ -123,8 +123,8 @@ pub fn keyed_by(context: &Context, secret: &SecretName) -> Vec<ObjectRef<Chatbot
 enum Key {
     NotNeeded,
     Found { value: SecretString, version: String },
-    NoSecret { name: String },
-    NoKey { name: String, key: String },
+    LacksSecret { name: String },
+    LacksValue { name: String, key: String },
 }
 
 impl Key {
@@ -132,8 +132,8 @@ impl Key {
         match self {
             Self::NotNeeded => Credentials::NotNeeded,
             Self::Found { .. } => Credentials::Found,
-            Self::NoSecret { name } => Credentials::NoSecret { name: name.clone() },
-            Self::NoKey { name, key } => Credentials::NoKey { name: name.clone(), key: key.clone() },
+            Self::LacksSecret { name } => Credentials::NoSecret { name: name.clone() },
+            Self::LacksValue { name, key } => Credentials::NoKey { name: name.clone(), key: key.clone() },
         }
     }
 }
@@ -141,14 +141,14 @@ impl Key {
 async fn find(context: &Context, namespace: &str, wanted: &SecretKeyRef) -> Result<Key, ReconcileError> {
     let secrets: Api<Secret> = context.namespaced(namespace);
     let Some(secret) = secrets.get_opt(&wanted.name).await.doing("read a Secret")? else {
-        return Ok(Key::NoSecret { name: wanted.name.clone() });
+        return Ok(Key::LacksSecret { name: wanted.name.clone() });
     };
     let version = secret.resource_version().unwrap_or_default();
     let value = secret.data.unwrap_or_default().remove(&wanted.key).and_then(|bytes| String::from_utf8(bytes.0).ok());
     // A file that was made by an editor ends with a line break that no key has.
     match value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()) {
         Some(value) => Ok(Key::Found { value: value.into(), version }),
-        None => Ok(Key::NoKey { name: wanted.name.clone(), key: wanted.key.clone() }),
+        None => Ok(Key::LacksValue { name: wanted.name.clone(), key: wanted.key.clone() }),
     }
 }
 

@@ -86,7 +86,8 @@ impl Context {
     /// The Tenant whose namespace this is, or is to be, so far as the API server knows one. Any Tenant may claim any
     /// namespace: who has it comes before those that only claim it.
     pub fn tenant_of(&self, namespace: &str) -> Option<Arc<Tenant>> {
-        let has = |tenant: &Tenant| tenant.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
+        let has =
+            |tenant: &Tenant| tenant.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
         let claims = self.tenants.state_filter(|tenant| tenant.own_namespace() == namespace);
         claims.iter().find(|tenant| has(tenant)).or(claims.first()).cloned()
     }

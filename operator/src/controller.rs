@@ -72,6 +72,7 @@ fn prune<K: Resource>(object: &mut K) {
 
 /// The spec, its deletion, and what is asked of the operator by annotation. Not the status, which is the operator's, nor
 /// finalizers: its own coming changes nothing.
+#[expect(clippy::unnecessary_wraps, reason = "a predicate may have nothing to say")]
 fn wants_reconcile<K: Resource>(object: &K) -> Option<u64> {
     let metadata = object.meta();
     let mut hash = DefaultHasher::new();

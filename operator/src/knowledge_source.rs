@@ -110,7 +110,13 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
         Step::Fail { .. } | Step::Wait | Step::Nothing => {}
     }
     schedule(&context, &namespace, &source, id, is_suspended, environment.as_ref()).await?;
-    let observed = Observed { id, is_suspended, standing: &standing, trouble: trouble.as_ref().map(|trouble| &*trouble.told), missing_secret };
+    let observed = Observed {
+        id,
+        is_suspended,
+        standing: &standing,
+        trouble: trouble.as_ref().map(|trouble| &*trouble.told),
+        missing_secret,
+    };
     let is_ready = status::write(&context, &api, &source, &observed).await?;
     context.knowledge.note(ObjectRef::from_obj(&*source), Some(is_ready));
     Ok(if matches!(step, Step::Nothing) { settled() } else { Action::requeue(PROGRESS) })
@@ -233,7 +239,7 @@ async fn schedule(
 ) -> Result<(), ReconcileError> {
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(namespace);
     let secrets: Api<Secret> = context.namespaced(namespace);
-    let name = source.name_any();
+    let name = build::schedule_name(&source.name_any());
     if let (Some(environment), Some(_)) = (environment, &source.spec.schedule) {
         let (secret, cron_job) =
             build::schedule(source, id, is_suspended, environment, &context.config.ingest, &context.config.addresses);
@@ -242,7 +248,7 @@ async fn schedule(
     } else if status::may_have_had_schedule(source) {
         for deleted in [
             cron_jobs.delete(&name, &DeleteParams::background()).await.map(drop),
-            secrets.delete(&build::schedule_secret(&name), &DeleteParams::default()).await.map(drop),
+            secrets.delete(&name, &DeleteParams::default()).await.map(drop),
         ] {
             match deleted {
                 Err(error) if !is_not_found(&error) => return Err(error).doing("delete the CronJob of a schedule"),
@@ -266,7 +272,7 @@ async fn finalize(
     }
     let jobs: Api<Job> = context.namespaced(&namespace);
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(&namespace);
-    match cron_jobs.delete(&name, &DeleteParams::background()).await {
+    match cron_jobs.delete(&build::schedule_name(&name), &DeleteParams::background()).await {
         Err(error) if !is_not_found(&error) && !is_conflict(&error) => {
             return Err(error).doing("delete the CronJob of a schedule");
         }

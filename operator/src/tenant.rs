@@ -179,12 +179,11 @@ async fn realise(
 /// a namespace is changed only as it was seen.
 async fn own(context: &Context, mut desired: Namespace, present: Option<Namespace>) -> Result<(), ReconcileError> {
     let namespaces = context.cluster::<Namespace>();
-    let seen = match present {
-        Some(present) => present,
-        None => {
-            let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-            namespaces.create(&params, &desired).await.doing("create the namespace")?
-        }
+    let seen = if let Some(present) = present {
+        present
+    } else {
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        namespaces.create(&params, &desired).await.doing("create the namespace")?
     };
     desired.metadata.uid = seen.metadata.uid;
     desired.metadata.resource_version = seen.metadata.resource_version;

@@ -106,14 +106,19 @@ impl Guard {
             return Err(forbidden());
         }
         if let Some(right) = self.caller.right() {
-            let tenant = self.access.tenant_of(&principal, right, tenant_named(parts)?).await?;
+            let named = tenant_named(parts)?;
+            let tenant = self.access.tenant_of(&principal, right, named).await?;
+            let manages = match self.caller {
+                Caller::Editor => self.access.tenant_of(&principal, Right::Manage, named).await.is_ok(),
+                caller => caller == Caller::Admin,
+            };
             note_tenant(tenant);
             let actor = principal.actor(&facts);
             let visitor = match principal {
                 Principal::Visitor { visitor, .. } => Some(visitor),
                 _ => None,
             };
-            parts.extensions.insert(TenantAccess { tenant, actor, visitor, client: facts.client });
+            parts.extensions.insert(TenantAccess { tenant, actor, visitor, manages, client: facts.client });
             return Ok(());
         }
         match (self.caller, &principal) {

@@ -69,8 +69,13 @@ impl AccessControl {
 
     /// The origin of the page whose visitor sends a request, though the session may have expired.
     pub(super) fn visitors_origin(&self, headers: &HeaderMap) -> Option<String> {
-        match self.signer.verify(bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)?) {
-            Ok(Claims::Visitor { org, .. }) | Err(Refused::Expired(Claims::Visitor { org, .. })) => Some(org),
+        let claims = match self.signer.verify(bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)?) {
+            Ok(claims) => claims,
+            Err(Refused::Expired(claims)) => *claims,
+            Err(Refused::Invalid) => return None,
+        };
+        match claims {
+            Claims::Visitor { org, .. } => Some(org),
             _ => None,
         }
     }

@@ -73,6 +73,7 @@ fn each_mistake_is_told_with_its_remedy() {
         (env::ADMIN_TOKEN, "canary"),
         (env::SIGNING_KEYS, "a:Y2FuYXJ5"),
         (env::ENCRYPTION_KEYS, "canary"),
+        (env::CONTROL_PLANE, "nomad"),
         (env::REGISTRATION, "everyone"),
         (env::TRUSTED_PROXIES, "10.0.0.0/8, proxy"),
         (env::EMBEDDING_BASE_URL, "models.example"),
@@ -91,6 +92,7 @@ fn each_mistake_is_told_with_its_remedy() {
       DOCBRAIN_ADMIN_TOKEN: it has 6 characters; set at least 32, made by `openssl rand -hex 32`
       DOCBRAIN_SIGNING_KEYS: the key of entry 1 has 6 bytes instead of 32 to 128; set id:base64, made by `openssl rand -base64 32`
       DOCBRAIN_ENCRYPTION_KEYS: entry 1 of DOCBRAIN_ENCRYPTION_KEYS is not of the form id:base64; `docbrain keys generate` makes one that fits
+      DOCBRAIN_CONTROL_PLANE: "nomad" is no place for configuration; set local or kubernetes
       DOCBRAIN_REGISTRATION: "everyone" is no mode of registration; set open, invite or closed
       DOCBRAIN_TRUSTED_PROXIES: "proxy" is no network; set networks such as 10.0.0.0/8,fd00::/8
       DOCBRAIN_EMBEDDING_BASE_URL: it is no http or https URL; set one such as https://api.openai.com/v1
@@ -142,5 +144,5 @@ fn help_names_every_variable_with_an_example() {
     for name in [env::PUBLIC_URL, env::SENTRY_DSN, env::DRAIN_SECONDS] {
         assert!(help.contains(name), "{help}");
     }
-    assert_eq!(help.matches("example:").count(), 25);
+    assert_eq!(help.matches("example:").count(), 26);
 }

@@ -25,7 +25,7 @@ enum Need {
 use Need::{Optional, OptionalSecret, Required, RequiredSecret};
 
 #[rustfmt::skip]
-const VARIABLES: [Variable; 25] = [
+const VARIABLES: [Variable; 26] = [
     variable(env::PUBLIC_URL, Required, "the address where people reach the installation (with https, cookies are sent over it alone)", "https://docs.example.com", None),
     variable(env::API_DATABASE_URL, RequiredSecret, "the URL of Postgres for the role docbrain_api", "postgres://docbrain_api:password@db:5432/docbrain", None),
     variable(env::ADMIN_TOKEN, RequiredSecret, "the operator's bearer token, at least 32 characters", "the output of `openssl rand -hex 32`", None),
@@ -41,6 +41,7 @@ const VARIABLES: [Variable; 25] = [
     variable(env::LISTEN, Optional, "the address and port to listen on", "0.0.0.0:8080", Some("0.0.0.0:8080")),
     variable(env::DATABASE_CONNECTIONS, Optional, "the most connections to Postgres, 1 to 1000", "16", Some("16")),
     variable(env::REGISTRATION, Optional, "who may make an account: open, invite or closed", "invite", Some("closed")),
+    variable(env::CONTROL_PLANE, Optional, "where configuration is kept: local (the database) or kubernetes (custom resources)", "kubernetes", Some("local")),
     variable(env::TRUSTED_PROXIES, Optional, "the networks of proxies whose X-Forwarded-For is believed", "10.0.0.0/8,fd00::/8", None),
     variable(env::ALLOWED_NETWORKS, Optional, "the networks besides the public ones that tenants' model servers may be in", "10.1.0.0/16", None),
     variable(env::OIDC_ISSUER, Optional, "the identity provider (OpenID Connect) that people may sign in at", "https://login.example.com/realms/acme", None),

@@ -3,18 +3,14 @@
 use async_trait::async_trait;
 use docbrain_core::ids::TenantId;
 use docbrain_core::provision;
-use docbrain_core::store::audit::{Actor, ActorKind};
 use docbrain_core::store::chatbots::ChatbotRef;
-use docbrain_core::store::members::Role;
-use docbrain_core::store::{self, Pool, TenantTx, accounts, audit, members};
+use docbrain_core::store::{self, Pool, TenantTx};
 use docbrain_crds::manifest::Kind;
 use serde_json::{Value, json};
 
-use super::{Author, ControlPlane, Named, Refusal, Registration};
-
-/// What every tenant begins with.
-const FIRST_SOURCE: &str = "docs";
-const FIRST_CHATBOT: &str = "assistant";
+use super::{
+    Author, ControlPlane, FIRST_CHATBOT, FIRST_SOURCE, Named, Refusal, Registration, first_chatbot, first_source, note,
+};
 
 /// Writes rows as the API's role.
 #[derive(Clone)]
@@ -36,20 +32,10 @@ impl ControlPlane for Local {
         let mut tx = TenantTx::begin(&self.pool, tenant).await?;
         let name = registration.tenant;
         let display_name = registration.display_name;
-        let source = json!({ "source": { "upload": {} } });
-        let chatbot = json!({ "displayName": display_name, "knowledgeSources": [{ "name": FIRST_SOURCE }] });
         provision::create(&mut tx, Kind::Tenant, name, name, &json!({ "displayName": display_name })).await?;
-        provision::create(&mut tx, Kind::KnowledgeSource, name, FIRST_SOURCE, &source).await?;
-        provision::create(&mut tx, Kind::Chatbot, name, FIRST_CHATBOT, &chatbot).await?;
-        accounts::insert(&mut tx, &registration.account).await?;
-        members::put(&mut tx, registration.account_id(), Role::Admin).await?;
-        let actor = Actor {
-            kind: ActorKind::Account(registration.account_id()),
-            name: registration.account.email.to_owned(),
-            ip: registration.ip,
-            request_id: registration.request_id.to_owned(),
-        };
-        audit::record(&mut tx, &actor, "tenant.register", name, &json!({})).await?;
+        provision::create(&mut tx, Kind::KnowledgeSource, name, FIRST_SOURCE, &first_source()).await?;
+        provision::create(&mut tx, Kind::Chatbot, name, FIRST_CHATBOT, &first_chatbot(display_name)).await?;
+        registration.admit(&mut tx).await?;
         tx.commit().await?;
         Ok(tenant)
     }
@@ -104,19 +90,4 @@ impl ControlPlane for Local {
         }
         Ok(tx.commit().await?)
     }
-}
-
-async fn note(
-    tx: &mut TenantTx,
-    author: &Author<'_>,
-    resource: &Named<'_>,
-    verb: &str,
-    detail: &Value,
-) -> Result<(), store::Error> {
-    let noun = match resource.kind {
-        Kind::Tenant => "tenant",
-        Kind::Chatbot => "chatbot",
-        Kind::KnowledgeSource => "source",
-    };
-    audit::record(tx, author.actor, &format!("{noun}.{verb}"), resource.name, detail).await
 }

@@ -15,8 +15,9 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::credentials;
 use crate::access::TenantAccess;
-use crate::control_plane::{Author, ControlPlane, Named};
+use crate::control_plane::{Author, ControlPlane, Named, Refusal};
 use crate::etag::{FIRST_REVISION, IfMatch, etag};
 use crate::extract::{self, Path, Query};
 use crate::idempotency::{Create, IdempotencyKey};
@@ -93,7 +94,9 @@ pub(crate) struct ChatbotRequest {
 /// Make a chatbot
 #[utoipa::path(
     post, path = "/chatbots", tag = "chatbots", params(IdempotencyKey), request_body = ChatbotRequest,
-    extensions(("x-problems" = json!(["bad_request", "chatbot_exists", "body_too_large", "unsupported_media_type", "invalid_field"]))),
+    extensions(("x-problems" = json!([
+        "bad_request", "chatbot_exists", "body_too_large", "unsupported_media_type", "invalid_field", "control_plane_unavailable"
+    ]))),
     responses((status = 201, description = "The chatbot", body = ChatbotBody, headers(("ETag" = String, description = "Revision of the spec"))))
 )]
 pub(crate) async fn create_chatbot(
@@ -103,6 +106,7 @@ pub(crate) async fn create_chatbot(
     Create { body: request, once }: Create<ChatbotRequest>,
 ) -> Result<Response, Problem> {
     let created = once.answer(pool.clone(), access.tenant, async move {
+        credentials::check(&access, &Value::Null, &request.spec)?;
         let author = Author { tenant: access.tenant, actor: access.actor()? };
         plane.create(&author, &Named { kind: Kind::Chatbot, name: &request.name }, &request.spec).await?;
         let chatbot = described(&pool, &access, &request.name).await?;
@@ -127,8 +131,8 @@ pub(crate) struct SpecPatch {
         ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`", example = "\"3\"")),
     request_body = SpecPatch,
     extensions(("x-problems" = json!([
-        "bad_request", "chatbot_not_found", "precondition_failed", "precondition_required", "body_too_large",
-        "unsupported_media_type", "invalid_field"
+        "bad_request", "chatbot_not_found", "field_owned_elsewhere", "precondition_failed", "precondition_required",
+        "body_too_large", "unsupported_media_type", "invalid_field", "control_plane_unavailable"
     ]))),
     responses((status = 200, description = "The chatbot as it is now", body = ChatbotBody, headers(("ETag" = String, description = "Revision of the spec"))))
 )]
@@ -140,9 +144,11 @@ pub(crate) async fn update_chatbot(
     IfMatch(revision): IfMatch,
     extract::Json(patch): extract::Json<SpecPatch>,
 ) -> Result<Response, Problem> {
-    let name = described(&pool, &access, &id).await?.name;
+    let ChatbotSummary { name, spec, .. } = described(&pool, &access, &id).await?;
+    let patch = Value::Object(patch.spec);
+    credentials::check(&access, &serde_json::to_value(&spec).expect("a spec is JSON"), &patch)?;
     let author = Author { tenant: access.tenant, actor: access.actor()? };
-    plane.edit(&author, &Named { kind: Kind::Chatbot, name: &name }, &Value::Object(patch.spec), revision).await?;
+    plane.edit(&author, &Named { kind: Kind::Chatbot, name: &name }, &patch, revision).await?;
     let chatbot = described(&pool, &access, &name).await?;
     Ok(([etag(chatbot.revision)], Json(ChatbotBody::from(chatbot))).into_response())
 }
@@ -171,11 +177,14 @@ pub(crate) struct Deletion {
 
 /// Delete a chatbot with its conversations
 ///
-/// Knowledge sources that no other chatbot uses go with it, and their documents, unless `sources=keep`.
+/// Knowledge sources that no other chatbot uses go with it, and their documents, unless `sources=keep`. Those that
+/// somebody else manages in the cluster stay.
 #[utoipa::path(
     delete, path = "/chatbots/{id}", tag = "chatbots",
     params(("id" = String, Path, description = "Name or id of the chatbot"), Deletion),
-    extensions(("x-problems" = json!(["bad_request", "chatbot_not_found"]))),
+    extensions(("x-problems" = json!([
+        "bad_request", "chatbot_not_found", "field_owned_elsewhere", "control_plane_unavailable"
+    ]))),
     responses((status = 204, description = "It is gone"))
 )]
 pub(crate) async fn delete_chatbot(
@@ -193,7 +202,10 @@ pub(crate) async fn delete_chatbot(
     };
     plane.delete(&author, &Named { kind: Kind::Chatbot, name: &chatbot.name }, None).await?;
     for source in &orphans {
-        plane.delete(&author, &Named { kind: Kind::KnowledgeSource, name: source }, None).await?;
+        match plane.delete(&author, &Named { kind: Kind::KnowledgeSource, name: source }, None).await {
+            Ok(()) | Err(Refusal::Owned { .. }) => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::chatbots::SpecPatch;
+use super::credentials;
 use super::documents::CountsBody;
 use crate::access::TenantAccess;
 use crate::control_plane::{Author, ControlPlane, Named};
@@ -89,7 +90,8 @@ pub(crate) struct SourceRequest {
     post, path = "/chatbots/{id}/sources", tag = "sources",
     params(("id" = String, Path, description = "Name or id of the chatbot"), IdempotencyKey), request_body = SourceRequest,
     extensions(("x-problems" = json!([
-        "bad_request", "chatbot_not_found", "knowledge_source_exists", "body_too_large", "unsupported_media_type", "invalid_field"
+        "bad_request", "chatbot_not_found", "knowledge_source_exists", "field_owned_elsewhere", "body_too_large",
+        "unsupported_media_type", "invalid_field", "control_plane_unavailable"
     ]))),
     responses((status = 201, description = "The knowledge source", body = SourceBody, headers(("ETag" = String, description = "Revision of the spec"))))
 )]
@@ -118,6 +120,7 @@ async fn make(
     let chatbot = chatbots::describe(&mut tx, &ChatbotRef::from(id)).await?;
     tx.commit().await?;
     let author = Author { tenant: access.tenant, actor: access.actor()? };
+    credentials::check(access, &Value::Null, request.spec.as_ref().unwrap_or(&Value::Null))?;
     let spec = request.spec.unwrap_or_else(|| json!({ "source": { "upload": {} } }));
     plane.create(&author, &Named { kind: Kind::KnowledgeSource, name: &request.name }, &spec).await?;
     while let Err(problem) = attach(pool, plane, &author, &chatbot.name, &request.name).await {
@@ -182,8 +185,8 @@ pub(crate) async fn get_source(
         ("If-Match" = String, Header, description = "The `ETag` that was read, or `*`", example = "\"3\"")),
     request_body = SpecPatch,
     extensions(("x-problems" = json!([
-        "bad_request", "knowledge_source_not_found", "precondition_failed", "precondition_required", "body_too_large",
-        "unsupported_media_type", "invalid_field"
+        "bad_request", "knowledge_source_not_found", "field_owned_elsewhere", "precondition_failed",
+        "precondition_required", "body_too_large", "unsupported_media_type", "invalid_field", "control_plane_unavailable"
     ]))),
     responses((status = 200, description = "The knowledge source as it is now", body = SourceBody, headers(("ETag" = String, description = "Revision of the spec"))))
 )]
@@ -200,7 +203,9 @@ pub(crate) async fn update_source(
     tx.commit().await?;
     let author = Author { tenant: access.tenant, actor: access.actor()? };
     let named = Named { kind: Kind::KnowledgeSource, name: &source.name };
-    plane.edit(&author, &named, &Value::Object(patch.spec), revision).await?;
+    let patch = Value::Object(patch.spec);
+    credentials::check(&access, &serde_json::to_value(&source.spec).expect("a spec is JSON"), &patch)?;
+    plane.edit(&author, &named, &patch, revision).await?;
     let mut tx = TenantTx::begin(&pool, access.tenant).await?;
     let source = sources::get(&mut tx, source.id).await?;
     let counts = documents::count(&mut tx, Some(&[source.id])).await?;
@@ -211,7 +216,7 @@ pub(crate) async fn update_source(
 /// Delete a knowledge source with its documents and its index
 #[utoipa::path(
     delete, path = "/sources/{id}", tag = "sources", params(("id" = String, Path, description = "Name or id of the knowledge source")),
-    extensions(("x-problems" = json!(["knowledge_source_not_found"]))),
+    extensions(("x-problems" = json!(["knowledge_source_not_found", "field_owned_elsewhere", "control_plane_unavailable"]))),
     responses((status = 204, description = "It is gone"))
 )]
 pub(crate) async fn delete_source(

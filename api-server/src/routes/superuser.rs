@@ -76,7 +76,10 @@ pub(crate) struct TenantPatch {
 #[utoipa::path(
     patch, path = "/admin/tenants/{name}", tag = "tenants", params(("name" = String, Path, description = "Name of the tenant")),
     request_body = TenantPatch,
-    extensions(("x-problems" = json!(["bad_request", "tenant_not_found", "body_too_large", "unsupported_media_type", "invalid_field"]))),
+    extensions(("x-problems" = json!([
+        "bad_request", "tenant_not_found", "field_owned_elsewhere", "body_too_large", "unsupported_media_type",
+        "invalid_field", "control_plane_unavailable"
+    ]))),
     responses((status = 200, description = "The tenant as it is now", body = TenantBody))
 )]
 pub(crate) async fn update_tenant(

@@ -82,7 +82,8 @@ struct ProvidersPatch {
     patch, path = "/tenant/settings", tag = "tenants", request_body = SettingsPatch,
     params(("If-Match" = String, Header, description = "The `ETag` that was read, or `*`", example = "\"3\"")),
     extensions(("x-problems" = json!([
-        "bad_request", "precondition_failed", "precondition_required", "body_too_large", "unsupported_media_type", "invalid_field"
+        "bad_request", "field_owned_elsewhere", "precondition_failed", "precondition_required", "body_too_large",
+        "unsupported_media_type", "invalid_field", "control_plane_unavailable"
     ]))),
     responses((status = 200, description = "The settings as they are now", body = SettingsBody, headers(("ETag" = String, description = "Revision of the settings"))))
 )]

@@ -254,6 +254,7 @@ impl Victim {
             | "list_documents"
             | "list_sources"
             | "list_conversations"
+            | "get_chatbot_ownership"
             | "create_identity_key"
             | "delete_identity_key"
             | "export_conversations" => (bare(request, at(&self.chatbot)), Some("chatbot_not_found")),
@@ -271,7 +272,7 @@ impl Victim {
             "get_overview" | "list_usage" => {
                 (bare(request, format!("{}?chatbot={}", operation.path, self.chatbot)), Some("chatbot_not_found"))
             }
-            "get_source" | "delete_source" | "create_sync" | "list_runs" => {
+            "get_source" | "delete_source" | "create_sync" | "list_runs" | "get_source_ownership" => {
                 (bare(request, at(&self.source)), Some("knowledge_source_not_found"))
             }
             "update_source" => (json(request, at(&self.source), spec), Some("knowledge_source_not_found")),
@@ -290,8 +291,14 @@ impl Victim {
             "delete_member" => (bare(request, at(&self.member)), Some("member_not_found")),
             "delete_invitation" => (bare(request, at(&self.invitation)), Some("invitation_not_found")),
             "delete_token" => (bare(request, at(&self.token)), Some("api_token_not_found")),
-            "list_models" | "list_chatbots" | "list_members" | "list_invitations" | "list_tokens" | "list_changes"
-            | "get_settings" => (bare(request, operation.path.clone()), None),
+            "list_models"
+            | "list_chatbots"
+            | "list_members"
+            | "list_invitations"
+            | "list_tokens"
+            | "list_changes"
+            | "get_settings"
+            | "get_settings_ownership" => (bare(request, operation.path.clone()), None),
             "list_tenants" => (bare(request, operation.path.clone()), Some("forbidden")),
             "update_tenant" => (json(request, at("acme"), json!({"suspended": true})), Some("forbidden")),
             // They make things of the caller's own tenant, and name nothing else; providers.rs asks for two tenants.

@@ -15,7 +15,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{TimeDelta, Utc};
-use docbrain_api::{AppState, Local, Parts, Registration, Settings};
+use docbrain_api::{AppState, ControlPlane, Kubernetes, Local, Parts, Registration, Settings};
 use docbrain_core::config::NamedKey;
 use docbrain_core::embed::{EmbedError, Embedder, EmbeddingModel};
 use docbrain_core::ids::{AccountId, ConversationId, DocumentId, KnowledgeSourceId, MessageId, TenantId};
@@ -44,6 +44,8 @@ use sqlx::ConnectOptions;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
+
+use crate::cluster::{Cluster, kubeconfig};
 
 pub(crate) const TOKEN: &str = "the-admin-token-of-the-tests";
 
@@ -109,6 +111,8 @@ pub(crate) struct World {
     pub(crate) rival: TenantId,
     pub(crate) providers: Providers,
     pub(crate) state: AppState,
+    /// The API server of Kubernetes that the control plane writes to, if it does.
+    pub(crate) cluster: Option<Cluster>,
     app: Router,
 }
 
@@ -125,6 +129,28 @@ impl World {
     }
 
     pub(crate) async fn with(owner: Pool, chat: Option<Endpoint>, settings: Settings) -> Self {
+        // The same tests hold for both control planes.
+        if std::env::var("DOCBRAIN_TEST_CONTROL_PLANE").is_ok_and(|kind| kind == "kubernetes") {
+            let cluster = Cluster::open().await.expect("DOCBRAIN_TEST_KUBECONFIG names an API server");
+            let mut world = Self::over(owner, chat, settings, Some(cluster)).await;
+            world.start_operator().await;
+            return world;
+        }
+        Self::over(owner, chat, settings, None).await
+    }
+
+    /// From now on somebody looks after the resources in the cluster.
+    pub(crate) async fn start_operator(&mut self) {
+        self.cluster.as_mut().unwrap().start_operator(&self.owner).await;
+    }
+
+    /// A world whose resources are in a cluster; nobody looks after them yet. `None`: there is no cluster for tests.
+    pub(crate) async fn in_cluster(owner: Pool) -> Option<Self> {
+        let cluster = Cluster::open().await?;
+        Some(Self::over(owner, None, settings(), Some(cluster)).await)
+    }
+
+    async fn over(owner: Pool, chat: Option<Endpoint>, settings: Settings, cluster: Option<Cluster>) -> Self {
         // Roles belong to the whole server: all tests share this one.
         static ROLE: OnceCell<()> = OnceCell::const_new();
         let secret = SecretString::from("a secret of the tests");
@@ -132,15 +158,21 @@ impl World {
         let url = owner.connect_options().to_url_lossy().to_string();
         let url = roles::url(&url, Login::Api, &secret).unwrap();
         let api = store::connect(url.expose_secret(), 4).await.unwrap();
-        let provisioner = Provisioner::new(owner.clone(), secret);
-        for resource in manifest::read(TENANTS).unwrap() {
-            provisioner.apply(&resource).await.unwrap();
-        }
+        let plane: Arc<dyn ControlPlane> = if let Some(cluster) = &cluster {
+            cluster.install(&owner, TENANTS).await;
+            Arc::new(Kubernetes::of_file(api.clone(), &kubeconfig().unwrap()).await.unwrap())
+        } else {
+            let provisioner = Provisioner::new(owner.clone(), secret);
+            for resource in manifest::read(TENANTS).unwrap() {
+                provisioner.apply(&resource).await.unwrap();
+            }
+            Arc::new(Local::new(api.clone()))
+        };
         let [acme, rival] = [tenant(&owner, "acme").await, tenant(&owner, "rival").await];
         let providers = providers(&api, chat, "127.0.0.0/8");
-        let state = state_of(&api, providers.clone(), settings);
+        let state = state_over(&api, providers.clone(), settings, plane);
         let app = docbrain_api::router(state.clone());
-        Self { owner, api, acme, rival, providers, state, app }
+        Self { owner, api, acme, rival, providers, state, cluster, app }
     }
 
     /// The API on a socket, for clients that are programs of their own; its URL.
@@ -334,7 +366,15 @@ pub(crate) fn settings() -> Settings {
 }
 
 pub(crate) fn state_of(api: &Pool, providers: Providers, settings: Settings) -> AppState {
-    let control_plane = Arc::new(Local::new(api.clone()));
+    state_over(api, providers, settings, Arc::new(Local::new(api.clone())))
+}
+
+pub(crate) fn state_over(
+    api: &Pool,
+    providers: Providers,
+    settings: Settings,
+    control_plane: Arc<dyn ControlPlane>,
+) -> AppState {
     AppState::new(Parts { pool: api.clone(), providers, control_plane, settings })
 }
 

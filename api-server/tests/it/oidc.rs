@@ -19,7 +19,7 @@ use url::Url;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{Reply, World, settings};
+use crate::harness::{Reply, World, settings, state_of};
 
 struct Provider {
     server: MockServer,
@@ -169,6 +169,7 @@ async fn a_provider_does_not_open_a_closed_installation(owner: PgPool) {
     let journey = depart(&world).await;
     provider.vouch("new", &journey.nonce, "ada", true).await;
     arrive(&world, &journey, "new", &journey.state).await.problem(403, "registration_closed");
-    let without = World::with(world.owner.clone(), None, settings()).await;
-    get(&without, "/auth/oidc/login", None).await.problem(404, "oidc_not_configured");
+    let without = state_of(&world.api, world.providers.clone(), settings());
+    let login = Request::get("/auth/oidc/login").body(Body::empty()).unwrap();
+    world.send_to(&without, login).await.problem(404, "oidc_not_configured");
 }

@@ -102,6 +102,17 @@ fn a_configuration_is_checked_without_being_used() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_not_there_is_told_at_once() {
+    let models = models().await;
+    let mut settings = settings("postgres://docbrain_api:x@127.0.0.1:1/docbrain", &models, free_port());
+    settings.extend([(env::CONTROL_PLANE, "kubernetes".to_owned()), ("KUBECONFIG", "/nowhere".to_owned())]);
+    let output = program(&[], &settings).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("there is no cluster: run as a pod with a service account, or set KUBECONFIG"), "{said}");
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_there_is_waited_for_until_the_program_is_to_stop() {
     let models = models().await;
     let url = format!("postgres://docbrain_api:{CANARY}@127.0.0.1:{}/docbrain", free_port());
@@ -114,21 +125,35 @@ async fn a_database_that_is_not_there_is_waited_for_until_the_program_is_to_stop
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
-async fn a_database_that_does_not_fit_is_refused(owner: PgPool) {
+async fn a_database_that_would_not_keep_tenants_apart_is_refused(owner: PgPool) {
     let models = models().await;
-    let refused = async |url: &str| {
-        let output = program(&[], &settings(url, &models, free_port())).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        stderr(&output)
-    };
     let superuser = owner.connect_options().to_url_lossy().to_string();
-    let log = refused(&superuser).await;
+    let output = program(&[], &settings(&superuser, &models, free_port())).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let log = stderr(&output);
     assert!(log.contains("the database role passes by row-level security"), "{log}");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_schema_that_is_too_old_is_waited_for(owner: PgPool) {
+    let (models, port) = (models().await, free_port());
     let url = login(&owner).await;
-    let newest = "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)";
-    sqlx::query(newest).execute(&owner).await.unwrap();
-    let log = refused(&url).await;
-    assert!(log.contains("run `docbrain migrate`"), "{log}");
+    let rename = async |from: &str, to: &str| {
+        let statement = format!(
+            "update _sqlx_migrations set version = version {to} where version = (select {from}(version) from _sqlx_migrations)"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&owner).await.unwrap();
+    };
+    // The newest migration is not there yet, and comes.
+    rename("max", "- 1000000").await;
+    let mut process = program(&[], &settings(&url, &models, port)).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("run `docbrain migrate`") && first.contains("waiting"), "{first}");
+    rename("min", "+ 1000000").await;
+    until_started(&reqwest::Client::new(), &format!("http://127.0.0.1:{port}")).await;
+    terminate(&process);
+    assert!(process.wait().unwrap().success());
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

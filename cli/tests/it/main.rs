@@ -8,5 +8,6 @@ mod harness;
 mod keys;
 mod logs;
 mod manifests;
+mod migrate;
 mod product;
 mod sources;

@@ -14,6 +14,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use super::{Error, Pool};
 use crate::ids::TenantId;
 
+/// Shortest password that somebody may choose, in characters.
+const SHORTEST_PASSWORD: usize = 16;
+
 /// A role that logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Login {
@@ -39,17 +42,47 @@ impl Login {
     }
 }
 
+/// Why a chosen password was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// It could not become part of a URL as it is, or would be guessed.
+    #[error(
+        "the password needs at least {SHORTEST_PASSWORD} letters and digits, and nothing else: openssl rand -hex 32"
+    )]
+    Unfit,
+    /// The database refused.
+    #[error("failed to set the password")]
+    Store {
+        /// What the store said.
+        #[from]
+        source: Error,
+    },
+}
+
 /// Makes a role that can log in with its password, or gives it that password. Needs the right to create roles, where the role
 /// does not log in already.
 pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), Error> {
+    ensure_password(owner, login, &login.password(secret)).await
+}
+
+/// Lets the API's role log in with a password that somebody chose.
+pub async fn set_api_password(owner: &Pool, password: &SecretString) -> Result<(), PasswordError> {
+    let password = password.expose_secret();
+    if password.len() < SHORTEST_PASSWORD || !password.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(PasswordError::Unfit);
+    }
+    Ok(ensure_password(owner, Login::Api, password).await?)
+}
+
+async fn ensure_password(owner: &Pool, login: Login, password: &str) -> Result<(), Error> {
     /// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
     const ATTEMPTS: usize = 20;
-    if logs_in(owner, login, secret).await? {
+    if logs_in(owner, login, password).await? {
         return Ok(());
     }
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        match try_ensure(owner, login, secret).await {
+        match try_ensure(owner, login, password).await {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
         }
@@ -59,9 +92,9 @@ pub async fn ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result
 }
 
 /// Whether there is nothing to do.
-async fn logs_in(owner: &Pool, login: Login, secret: &SecretString) -> Result<bool, Error> {
+async fn logs_in(owner: &Pool, login: Login, password: &str) -> Result<bool, Error> {
     let options = PgConnectOptions::clone(&owner.connect_options());
-    let options = options.username(&login.name()).password(&login.password(secret));
+    let options = options.username(&login.name()).password(password);
     match options.connect().await {
         Ok(connection) => Ok(connection.close().await.map(|()| true)?),
         // Class 28 is "invalid authorization": no such role, another password, no right to log in.
@@ -70,9 +103,9 @@ async fn logs_in(owner: &Pool, login: Login, secret: &SecretString) -> Result<bo
     }
 }
 
-async fn try_ensure(owner: &Pool, login: Login, secret: &SecretString) -> Result<(), sqlx::Error> {
-    // Names and passwords are made of [a-z0-9_] alone: nothing in them can end a literal.
-    let (name, password) = (login.name(), login.password(secret));
+async fn try_ensure(owner: &Pool, login: Login, password: &str) -> Result<(), sqlx::Error> {
+    // Names and passwords are made of letters, digits and _ alone: nothing in them can end a literal.
+    let name = login.name();
     let exists = sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, name)
         .fetch_one(owner)
         .await?;

@@ -207,6 +207,26 @@ impl Secrets {
     }
 }
 
+/// Tells a secret from what stood under its name before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    revision: i64,
+    updated_at: DateTime<Utc>,
+}
+
+/// The version of the secret of that name; `None` if there is none.
+pub async fn version(tx: &mut TenantTx, name: &str) -> Result<Option<Version>, Error> {
+    let version = sqlx::query_as!(
+        Version,
+        "select revision, updated_at from secrets where tenant_id = $1 and name = $2",
+        tx.tenant().0,
+        name
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(version)
+}
+
 /// Whether there is a secret of that name.
 pub async fn exists(tx: &mut TenantTx, name: &str) -> Result<bool, Error> {
     let exists = sqlx::query_scalar!(

@@ -45,7 +45,8 @@ struct Row {
     resource_generation: i64,
 }
 
-/// Locks the spec of a resource of the tenant.
+/// Locks the spec of a resource of the tenant. Rows that refer to it (conversations, documents) can still be added
+/// meanwhile: whoever holds the lock may be waiting for another server.
 pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, Error> {
     let tenant = tx.tenant().0;
     let locked = match kind {
@@ -53,7 +54,7 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
             sqlx::query_as!(
                 Row,
                 "select tenant_id as id, spec, revision, resource_uid, resource_generation from tenants
-                 where tenant_id = $1 and name = $2 for update",
+                 where tenant_id = $1 and name = $2 for no key update",
                 tenant,
                 name
             )
@@ -64,7 +65,7 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
             sqlx::query_as!(
                 Row,
                 "select id, spec, revision, resource_uid, resource_generation from chatbots
-                 where tenant_id = $1 and name = $2 for update",
+                 where tenant_id = $1 and name = $2 for no key update",
                 tenant,
                 name
             )
@@ -75,7 +76,7 @@ pub async fn lock(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<Locked, E
             sqlx::query_as!(
                 Row,
                 "select id, spec, revision, resource_uid, resource_generation from knowledge_sources
-                 where tenant_id = $1 and name = $2 for update",
+                 where tenant_id = $1 and name = $2 for no key update",
                 tenant,
                 name
             )
@@ -137,5 +138,16 @@ pub async fn note_applied(tx: &mut TenantTx, kind: Kind, name: &str, spec: &Valu
         ),
     };
     query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Waits until nobody else is making a resource of this kind and name, and keeps it so until the transaction ends. A
+/// tenant's name is everybody's, another's its tenant's own.
+pub async fn claim(tx: &mut TenantTx, kind: Kind, name: &str) -> Result<(), Error> {
+    let name = match kind {
+        Kind::Tenant => format!("tenant/{name}"),
+        Kind::Chatbot | Kind::KnowledgeSource => format!("{}/{}/{name}", kind.name(), tx.tenant()),
+    };
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", name).execute(&mut **tx).await?;
     Ok(())
 }

@@ -83,6 +83,14 @@ fn mistakes_are_named_with_their_place() {
             .contains("spec.displayname: unknown field; known here: allowedOrigins")
     );
     assert!(refusal(&chatbot("{displayName: ''}")).contains("spec.displayName"));
+    assert!(
+        refusal(&chatbot("{displayName: H, knowledgeSources: [{name: a}, {name: b}, {name: a}]}"))
+            .contains("spec.knowledgeSources[2]: stands in the list twice")
+    );
+    assert!(
+        refusal(&chatbot("{displayName: H, allowedOrigins: ['https://a.b', 'https://a.b']}"))
+            .contains("spec.allowedOrigins[1]: stands in the list twice")
+    );
     assert!(refusal(&chatbot("{displayName: H, retrieval: {topK: 500}}")).contains("spec.retrieval.topK"));
     assert!(
         refusal("apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {name: Big_Corp}\nspec: {displayName: B}")

@@ -2,6 +2,8 @@
 #![expect(unreachable_pub, reason = "the schema derive makes a hidden copy of each struct")]
 #![expect(clippy::duplicated_attributes, reason = "two columns may have one type")]
 
+use std::str::FromStr;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +103,7 @@ pub struct Model {
 }
 
 /// Whose server a model is behind.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     /// `OpenAI`'s own.
@@ -113,8 +115,30 @@ pub enum ProviderKind {
     Compatible,
 }
 
+impl ProviderKind {
+    /// As specs, settings and environment variables name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Azure => "azure",
+            Self::Compatible => "compatible",
+        }
+    }
+}
+
+impl FromStr for ProviderKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Openai, Self::Azure, Self::Compatible]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| "one of openai, azure, compatible is wanted".to_owned())
+    }
+}
+
 /// One value of a Secret of the same namespace.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]

@@ -1,6 +1,5 @@
 //! [`KnowledgeSource`].
 #![expect(unreachable_pub, reason = "the schema derive makes a hidden copy of each struct")]
-#![expect(clippy::duplicated_attributes, reason = "two columns may have one type")]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

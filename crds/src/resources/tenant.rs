@@ -1,6 +1,5 @@
 //! [`Tenant`].
 #![expect(unreachable_pub, reason = "the schema derive makes a hidden copy of each struct")]
-#![expect(clippy::duplicated_attributes, reason = "two columns may have one type")]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -27,7 +26,7 @@ use crate::limits::Quota;
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("has(oldSelf.__namespace__) == has(self.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)")
+#[x_kube(validation = Rule::new("has(oldSelf.namespace) == has(self.namespace)")
     .message("namespace cannot change; create a new Tenant instead"))]
 #[serde(rename_all = "camelCase")]
 pub struct TenantSpec {
@@ -37,6 +36,7 @@ pub struct TenantSpec {
     /// Namespace of the tenant's resources; the tenant's own name when left out. It cannot change later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("namespace cannot change; create a new Tenant instead"))]
     pub namespace: Option<String>,
     /// Upper limits; no limit where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -220,11 +220,9 @@ async fn over_ssh(
         "ConnectTimeout=15".into(),
         "ServerAliveInterval=15".into(),
     ];
-    let mut command = format!("ssh -F /dev/null -i {}", shell_word(&key.display().to_string()));
-    for option in options {
-        command.push_str(&format!(" -o {}", shell_word(&option)));
-    }
-    repository.use_ssh(command);
+    let mut command = vec![format!("ssh -F /dev/null -i {}", shell_word(&key.display().to_string()))];
+    command.extend(options.iter().map(|option| format!("-o {}", shell_word(option))));
+    repository.use_ssh(command.join(" "));
     Ok(vec![("remote.origin".into(), "url", url.to_string()), ("protocol.ssh".into(), "allow", "always".into())])
 }
 
@@ -381,9 +379,10 @@ impl Taking<'_> {
 async fn sizes(child: &mut tokio::process::Child, files: &[File]) -> anyhow::Result<Vec<Option<u64>>> {
     let mut questions = child.stdin.take().expect("the streams of cat-file are piped");
     let mut answers = BufReader::new(child.stdout.take().expect("the streams of cat-file are piped"));
-    let objects: String = files.iter().map(|file| format!("{}\n", file.object)).collect();
+    let objects: Vec<&str> = files.iter().map(|file| file.object.as_str()).collect();
     let asking = async {
-        questions.write_all(objects.as_bytes()).await?;
+        questions.write_all(objects.join("\n").as_bytes()).await?;
+        questions.write_all(b"\n").await?;
         questions.shutdown().await?;
         drop(questions);
         std::io::Result::Ok(())
@@ -397,6 +396,6 @@ async fn sizes(child: &mut tokio::process::Child, files: &[File]) -> anyhow::Res
         }
         std::io::Result::Ok(sizes)
     };
-    let (_, sizes) = tokio::try_join!(asking, reading)?;
+    let ((), sizes) = tokio::try_join!(asking, reading)?;
     Ok(sizes)
 }

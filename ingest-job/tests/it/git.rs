@@ -1,5 +1,6 @@
 //! Runs of git sources: the real program and the real git, against a repository with traps.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
@@ -43,7 +44,7 @@ fn text(title: &str) -> String {
 
 /// Three documents.
 async fn calm_repository() -> Repository {
-    let repository = Repository::start().await;
+    let repository = Repository::start(Ipv4Addr::LOCALHOST.into()).await;
     repository.write("README.md", text("the manual"));
     repository.write("docs/install guide.md", text("installing"));
     repository.write("docs/use.txt", "Using it is easy: the handle goes to the left.");
@@ -123,6 +124,16 @@ async fn what_a_repository_holds_besides_files_is_not_followed(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_repository_without_end_is_refused(owner: PgPool) {
+    let world = World::new(owner).await;
+    let repository = calm_repository().await;
+    repository.publish_bomb("bomb");
+    let tenant = git(&world, "acme", &repository.url(), ", ref: bomb").await;
+    let expected = "the repository has more files than can be listed";
+    assert_eq!(reason(&world, &tenant, "first").await, (expected.to_owned(), Some(2)));
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn branches_tags_and_commits_are_found_by_name(owner: PgPool) {
     let world = World::new(owner).await;
     let repository = calm_repository().await;
@@ -146,7 +157,7 @@ async fn branches_tags_and_commits_are_found_by_name(owner: PgPool) {
     let tenant = git(&world, "patterns", &url, ", include: ['docs/**', '*.md'], exclude: ['later.md']").await;
     run(&world, &tenant, "first").await;
     assert_eq!(indexed(&world, &tenant).await, CALM);
-    let empty = Repository::start().await;
+    let empty = Repository::start(Ipv4Addr::LOCALHOST.into()).await;
     let tenant = git(&world, "empty", &empty.url(), "").await;
     assert_eq!(reason(&world, &tenant, "first").await, (format!("«{}» is empty", empty.url()), Some(2)));
 }

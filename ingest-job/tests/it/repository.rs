@@ -1,7 +1,7 @@
 //! A git repository and a server that gives it away, by git's own program for that.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,9 +28,9 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(host: IpAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let (root, shared) = (folder.path().to_owned(), Arc::clone(&state));
@@ -67,6 +67,21 @@ impl Repository {
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A branch whose few objects list a thousand million files: the same folder again and again within itself.
+    pub(crate) fn publish_bomb(&self, branch: &str) {
+        let script = r#"set -e
+            object=$(echo text | git hash-object -w --stdin)
+            tree=$(for i in 0 1 2 3 4 5 6 7 8 9; do printf '100644 blob %s\tf%s.md\n' "$object" $i; done | git mktree)
+            for level in 1 2 3 4 5 6 7 8; do
+                tree=$(for i in 0 1 2 3 4 5 6 7 8 9; do printf '040000 tree %s\td%s\n' "$tree" $i; done | git mktree)
+            done
+            commit=$(git -c user.name=Test -c user.email=test@example.com commit-tree -m Bomb "$tree")
+            git push --quiet origin "$commit:refs/heads/$1""#;
+        let work = self.path("work");
+        let status = Program::new("sh").args(["-c", script, "sh", branch]).current_dir(work).status().unwrap();
+        assert!(status.success());
     }
 
     pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {

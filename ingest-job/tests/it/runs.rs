@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docbrain_core::store::documents;
 use docbrain_core::store::runs::{self, RunState};
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::harness::{Tenant, World};
@@ -234,4 +235,62 @@ async fn killed_fifty_times_at_random_it_leaves_what_an_undisturbed_run_leaves(o
         assert_eq!(world.index(&tenant).await, expected, "round {round}");
         assert_eq!((row.documents_indexed, row.documents_failed), (40, 3), "round {round}");
     }
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_lease_of_a_dead_process_is_awaited_and_that_of_a_living_one_is_not_taken(owner: PgPool) {
+    let world = World::new(owner).await;
+    let tenant = world.tenant("acme", MARKDOWN).await;
+    fill(&world, &tenant).await;
+    let run = world.enqueue(&tenant, "first").await;
+    let mut first = world.start(&tenant, run);
+    while world.run(&tenant, run).await.state == RunState::Queued {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.kill().await.unwrap();
+    // As the next pod of a Job does: at once, and nobody ends the lease.
+    assert!(world.start(&tenant, run).wait().await.unwrap().success());
+    let row = world.run(&tenant, run).await;
+    assert_eq!((row.state, row.documents_indexed, row.documents_failed), (RunState::Succeeded, 40, 3));
+
+    let run = world.enqueue(&tenant, "second").await;
+    let mut tx = world.begin(tenant.id).await;
+    let (lease, _) = runs::acquire(&mut tx, run).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    let mut second = world.start(&tenant, run);
+    let ended = loop {
+        let mut tx = world.begin(tenant.id).await;
+        runs::heartbeat(&mut tx, lease).await.unwrap();
+        tx.commit().await.unwrap();
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(2), second.wait()).await {
+            break ended.unwrap();
+        }
+    };
+    assert!(ended.success(), "somebody else's run is no failure of this process");
+    assert_eq!(world.run(&tenant, run).await.state, RunState::Running);
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn told_to_stop_it_lets_the_next_process_go_on_at_once(owner: PgPool) {
+    let world = World::new(owner).await;
+    let tenant = world.tenant("acme", MARKDOWN).await;
+    fill(&world, &tenant).await;
+    let run = world.enqueue(&tenant, "first").await;
+    let mut first = world.start(&tenant, run);
+    while world.run(&tenant, run).await.documents_indexed == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = Instant::now();
+    let id = Pid::from_raw(i32::try_from(first.id().unwrap()).unwrap()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    assert!(!first.wait().await.unwrap().success(), "a Job counts it as a pod that has to be replaced");
+    assert!(told.elapsed() < Duration::from_secs(5), "it took {:?} to stop", told.elapsed());
+    let row = world.run(&tenant, run).await;
+    assert!(row.state == RunState::Running && row.documents_indexed < 40, "{row:?}");
+    let mut tx = world.begin(tenant.id).await;
+    assert!(runs::acquire(&mut tx, run).await.unwrap().is_some(), "its lease still holds");
+    drop(tx);
+    world.start(&tenant, run).wait().await.unwrap();
+    let row = world.run(&tenant, run).await;
+    assert_eq!((row.state, row.documents_indexed, row.documents_failed), (RunState::Succeeded, 40, 3));
 }

@@ -1,6 +1,7 @@
 //! A web site on this machine, whose pages do as they are told.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -162,12 +163,12 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
     };
     let mut head = format!("HTTP/1.1 {status} Reply\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n").unwrap();
     }
     let stream = stream.get_mut();
     match body {
         Body::Bytes(bytes) => {
-            head.push_str(&format!("content-length: {}\r\n\r\n", bytes.len()));
+            write!(head, "content-length: {}\r\n\r\n", bytes.len()).unwrap();
             stream.write_all(head.as_bytes()).await.ok()?;
             stream.write_all(&bytes).await.ok()?;
         }

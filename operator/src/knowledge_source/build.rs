@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 use crate::config::IngestImage;
 
@@ -19,6 +20,9 @@ mod pod;
 
 /// On Jobs, and on the pods of Jobs: the name of their knowledge source.
 pub const SOURCE_LABEL: &str = "docbrain.dev/knowledge-source";
+/// What the name of a schedule's CronJob ends with, and how long it may be: its Jobs add eleven characters.
+const SCHEDULE: &str = "-schedule";
+const MOST_OF_CRON_JOB: usize = 52;
 /// How much of a knowledge source's name stands in that of a Job, which has at most 63 characters.
 const NAME_IN_JOB: usize = 46;
 /// Pods that a run may use up by failing.
@@ -47,9 +51,15 @@ pub(super) fn job_name(source: &KnowledgeSource, run: &RunStanding) -> String {
     format!("{name}-{}", &run.id.0.simple().to_string()[..16])
 }
 
-/// The Secret of a source's schedule.
-pub(super) fn schedule_secret(source: &str) -> String {
-    format!("{source}-schedule")
+/// The CronJob of a source's schedule, and its Secret. Not the source's own name: the controller of CronJobs takes every
+/// Job whose owner is called like one of them for that one's.
+pub(super) fn schedule_name(source: &str) -> String {
+    if source.len() + SCHEDULE.len() <= MOST_OF_CRON_JOB {
+        return format!("{source}{SCHEDULE}");
+    }
+    let hash = hex::encode(&Sha256::digest(source)[..4]);
+    let room = MOST_OF_CRON_JOB - SCHEDULE.len() - hash.len() - 1;
+    format!("{}-{hash}{SCHEDULE}", source.chars().take(room).collect::<String>())
 }
 
 /// The Secret that the spec names for credentials.
@@ -89,11 +99,11 @@ pub(super) fn schedule(
     ingest: &IngestImage,
     addresses: &AddressPolicy,
 ) -> (Secret, CronJob) {
-    let name = source.name_any();
-    let secret = secret(source, &schedule_secret(&name), environment);
+    let name = schedule_name(&source.name_any());
+    let secret = secret(source, &name, environment);
     let variables =
         [(env::SOURCE_ID, id.to_string()), (env::TRIGGER, format!("{}$({})", schedule::TRIGGER, pod::JOB_NAME))];
-    let template = pod::template(source, &schedule_secret(&name), &variables, environment, ingest, addresses);
+    let template = pod::template(source, &name, &variables, environment, ingest, addresses);
     let cron_job = CronJob {
         metadata: metadata(source, &name),
         spec: CronJobSpec {
@@ -159,4 +169,18 @@ fn secret(source: &KnowledgeSource, name: &str, environment: &RunEnvironment) ->
     }
     let data = values.into_iter().map(|(key, value)| (key, k8s_openapi::ByteString(value.into_bytes()))).collect();
     Secret { metadata: metadata(source, name), data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_has_a_name_of_its_own_that_fits() {
+        assert_eq!(schedule_name("site"), "site-schedule");
+        let (a, b) = (schedule_name(&"a".repeat(52)), schedule_name(&format!("{}b", "a".repeat(51))));
+        assert!(a.len() <= MOST_OF_CRON_JOB && b.len() <= MOST_OF_CRON_JOB, "{a} {b}");
+        assert_ne!(a, b);
+        assert!(a.ends_with(SCHEDULE));
+    }
 }

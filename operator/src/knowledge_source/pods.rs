@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(status: serde_json::Value) -> Pod {
+    fn pod(status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
     }
 
@@ -98,7 +98,7 @@ mod tests {
     fn what_keeps_a_pod_from_starting_is_told() {
         let waiting = |reason: &str| {
             let state = json!({ "waiting": { "reason": reason, "message": "no such image" } });
-            pod(json!({ "containerStatuses": [container(&state)] }))
+            pod(&json!({ "containerStatuses": [container(&state)] }))
         };
         assert_eq!(not_starting(&waiting("ContainerCreating")), None);
         let trouble = not_starting(&waiting("ImagePullBackOff")).unwrap();
@@ -106,19 +106,19 @@ mod tests {
         assert_eq!(trouble.told, "the ingestion pod does not start: ImagePullBackOff: no such image");
         let unscheduled =
             json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node" });
-        let told = not_starting(&pod(json!({ "conditions": [unscheduled] }))).unwrap().told;
+        let told = not_starting(&pod(&json!({ "conditions": [unscheduled] }))).unwrap().told;
         assert!(told.ends_with("Unschedulable: no node"), "{told}");
     }
 
     #[test]
     fn why_a_pod_ended_is_told() {
         let with = |terminated: serde_json::Value| {
-            ended(&pod(json!({ "containerStatuses": [container(&json!({ "terminated": terminated }))] }))).unwrap()
+            ended(&pod(&json!({ "containerStatuses": [container(&json!({ "terminated": terminated }))] }))).unwrap()
         };
         assert!(with(json!({ "exitCode": 137, "reason": "OOMKilled" })).contains("more memory"));
         assert!(with(json!({ "exitCode": 2 })).contains("configuration"));
         assert!(with(json!({ "exitCode": 1 })).contains("exit code 1"));
-        let evicted = pod(json!({ "reason": "Evicted", "message": "disk" }));
+        let evicted = pod(&json!({ "reason": "Evicted", "message": "disk" }));
         assert!(ended(&evicted).unwrap().contains("Evicted: disk"));
     }
 

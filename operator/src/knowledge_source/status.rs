@@ -246,7 +246,7 @@ mod tests {
         standing.last_success = Some(run(RunState::Succeeded));
         standing.documents = Counts { indexed: 3, chunks: 7, ..Counts::default() };
         assert_eq!(verdict(&web, &standing, None), Verdict::ready(reason::INDEXED, "3 documents, 7 chunks"));
-        assert_eq!(standing.ended.iter().filter_map(ended).next().unwrap().result, RunResult::Failed);
+        assert_eq!(standing.ended.iter().find_map(ended).unwrap().result, RunResult::Failed);
     }
 
     #[test]

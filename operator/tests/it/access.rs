@@ -9,7 +9,9 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Fate, Judged, Lab, NAMESPACE, Operator, Request, alone, documents, output, resource, site, tenant};
+use crate::harness::{
+    Fate, Judged, Lab, NAMESPACE, Operator, Request, alone, documents, output, resource, site, tenant,
+};
 
 /// The ServiceAccount of the chart.
 const ACCOUNT: &str = "docbrain-operator";
@@ -74,18 +76,20 @@ fn rights(chart: &[Value]) -> Vec<Right> {
 fn without(chart: &[Value], right: &Right) -> Value {
     let mut role = chart[right.role].clone();
     let rules = role["rules"].as_array_mut().unwrap();
-    let mut rule = rules.remove(right.rule);
+    let mut narrowed = rules.remove(right.rule);
     // The others of its rule are kept: those of the other resources, and the other verbs of this one.
-    let resources = rule["resources"].as_array().unwrap().clone();
-    let verbs = rule["verbs"].as_array().unwrap().clone();
+    let resources = narrowed["resources"].as_array().unwrap().clone();
+    let verbs = narrowed["verbs"].as_array().unwrap().clone();
     let left: Vec<&Value> = verbs.iter().filter(|verb| **verb != right.verb.as_str()).collect();
     let others: Vec<&Value> = resources.iter().filter(|resource| **resource != right.resource.as_str()).collect();
-    rule["resources"] = json!([right.resource]);
-    rule["verbs"] = json!(left);
-    let mut kept = rule.clone();
+    narrowed["resources"] = json!([right.resource]);
+    narrowed["verbs"] = json!(left);
+    let mut kept = narrowed.clone();
     kept["resources"] = json!(others);
     kept["verbs"] = json!(verbs);
-    rules.extend([(rule, !left.is_empty()), (kept, !others.is_empty())].into_iter().filter(|one| one.1).map(|one| one.0));
+    rules.extend(
+        [(narrowed, !left.is_empty()), (kept, !others.is_empty())].into_iter().filter(|one| one.1).map(|one| one.0),
+    );
     role
 }
 
@@ -183,7 +187,8 @@ fn the_rights_of_the_chart_are_enough_and_all_are_used() {
             }
             let audit = audit.news();
             let mine: Vec<_> = audit.iter().filter(|request| request.user == ACCOUNT).collect();
-            let refused: Vec<_> = mine.iter().filter(|request| request.code == 403 && !is_quota(&request.message)).collect();
+            let refused: Vec<_> =
+                mine.iter().filter(|request| request.code == 403 && !is_quota(&request.message)).collect();
             // A namespace's own rights are given there first; the watch of Secrets may be a moment earlier.
             assert!(refused.is_empty(), "{refused:#?}");
             let used: BTreeSet<(String, String)> = mine
@@ -210,10 +215,7 @@ fn is_quota(message: &str) -> bool {
 async fn again(lab: &Lab, name: &str) {
     for _ in 0..2 {
         lab.api::<k8s_openapi::api::core::v1::Secret>(name).delete("openai", &DeleteParams::default()).await.unwrap();
-        lab.judged(&lab.chatbots(name), "helper", "without its key", |bot| {
-            bot.condition("Stalled").is_some()
-        })
-        .await;
+        lab.judged(&lab.chatbots(name), "helper", "without its key", |bot| bot.condition("Stalled").is_some()).await;
         lab.put(&secret(name)).await;
         lab.judged(&lab.chatbots(name), "helper", "with its key", |bot| bot.condition("Stalled").is_none()).await;
     }
@@ -302,9 +304,8 @@ enum Situation {
 
 fn situation(right: &Right) -> Situation {
     match (&*right.resource, &*right.verb) {
-        ("tenants" | "chatbots" | "knowledgesources" | "namespaces" | "jobs", "watch") | ("leases", "get" | "update") => {
-            Situation::Start
-        }
+        ("tenants" | "chatbots" | "knowledgesources" | "namespaces" | "jobs", "watch")
+        | ("leases", "get" | "update") => Situation::Start,
         ("leases", "create") => Situation::FirstStart,
         ("chatbots" | "knowledgesources", "list" | "delete") | ("namespaces", "delete") => Situation::Departure,
         ("jobs", "list") => Situation::LostSource,

@@ -126,9 +126,11 @@ fn tools_judge_resources_by_kstatus() {
             let head: Vec<&str> = columns.lines().next().unwrap().split_whitespace().collect();
             assert_eq!(head, ["NAME", "READY", "REASON", "DOCUMENTS", "CHUNKS", "LAST-SYNC", "AGE"]);
             let line = columns.lines().find(|line| line.starts_with("handbook")).unwrap();
-            assert!(line.split_whitespace().eq(["handbook", "True", "Indexed", "0", "0"]
-                .into_iter()
-                .chain(line.split_whitespace().skip(5))), "{line}");
+            assert!(
+                line.split_whitespace()
+                    .eq(["handbook", "True", "Indexed", "0", "0"].into_iter().chain(line.split_whitespace().skip(5))),
+                "{line}"
+            );
             let all = lab.kubectl(&["get", "docbrain", "--all-namespaces"]).unwrap();
             assert!(["tenant", "chatbot", "knowledgesource"].iter().all(|kind| all.contains(kind)), "{all}");
             for field in ["tenant.spec.deletionPolicy", "bot.spec.model.apiKeySecretRef", "ks.spec.chunking.size"] {

@@ -48,7 +48,9 @@ fn prompts_origins_and_keys_are_in_use_within_two_seconds() {
             assert_eq!(key(lab, "changes").await.as_deref(), Some("key-one"));
             let hash = hash(lab).await;
             let of_spec = |column: &str| {
-                format!("select r.spec #>> '{{{column}}}' from chatbots r join tenants t using (tenant_id) where t.name = 'changes'")
+                format!(
+                    "select r.spec #>> '{{{column}}}' from chatbots r join tenants t using (tenant_id) where t.name = 'changes'"
+                )
             };
 
             let changed = Instant::now();
@@ -63,7 +65,8 @@ fn prompts_origins_and_keys_are_in_use_within_two_seconds() {
             })
             .await;
             lab.put(&secret("changes", "api-key", "key-two\n")).await;
-            lab.within(SOON, "the key is in use", async || (key(lab, "changes").await? == "key-two").then_some(())).await;
+            lab.within(SOON, "the key is in use", async || (key(lab, "changes").await? == "key-two").then_some(()))
+                .await;
             println!("three changes were in use after {:?}", changed.elapsed());
             lab.judged(&lab.chatbots("changes"), "helper", "of another hash", |bot| {
                 bot.verdict() == "Ready" && bot.status.as_ref().unwrap().config_hash.as_ref() != Some(&hash)

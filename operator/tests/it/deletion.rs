@@ -110,7 +110,10 @@ fn a_retained_tenant_finds_its_conversations_again() {
             let bot = json!({ "displayName": "Helper", "knowledgeSources": [{ "name": "web" }] });
             lab.put(&resource("Chatbot", "coming-back", "helper", &bot)).await;
             let ready = lab.ready(&lab.chatbots("coming-back"), "helper").await;
-            let of_bot = format!("select count(*) from conversations where chatbot_id = '{}'", ready.status.unwrap().id.unwrap());
+            let of_bot = format!(
+                "select count(*) from conversations where chatbot_id = '{}'",
+                ready.status.unwrap().id.unwrap()
+            );
             assert_eq!(lab.count(&of_bot).await, 1);
 
             lab.tenants().delete("coming-back", &DeleteParams::default()).await.unwrap();
@@ -188,7 +191,8 @@ fn a_resource_can_be_given_up_when_the_database_is_gone() {
             lab.tenants().delete("given-up", &DeleteParams::default()).await.unwrap();
             tokio::time::sleep(std::time::Duration::from_secs(2)).await;
             assert!(lab.tenants().get_opt("given-up").await.unwrap().is_some(), "it waits for its rows to go");
-            let force = Patch::Merge(json!({ "metadata": { "annotations": { "docbrain.dev/force-finalize": "true" } } }));
+            let force =
+                Patch::Merge(json!({ "metadata": { "annotations": { "docbrain.dev/force-finalize": "true" } } }));
             lab.tenants().patch("given-up", &PatchParams::default(), &force).await.unwrap();
             lab.chatbots("given-up").patch("helper", &PatchParams::default(), &force).await.unwrap();
             lab.sources("given-up").patch("web", &PatchParams::default(), &force).await.unwrap();

@@ -122,7 +122,8 @@ fn an_operator_that_ends_in_peace_lets_the_next_one_lead_at_once() {
         Box::pin(async {
             let first = lab.start_operator("peaceful").await;
             let second = Operator::start(lab, "next", &[]).await;
-            lab.eventually("it stands by", async || second.get("/readyz").await.filter(|text| text.contains(" 200 "))).await;
+            lab.eventually("it stands by", async || second.get("/readyz").await.filter(|text| text.contains(" 200 ")))
+                .await;
             let began = Instant::now();
             first.stop().await;
             lab.eventually("the next one leads", async || second.leads().await.then_some(())).await;
@@ -304,7 +305,9 @@ async fn settled(lab: &Lab) {
     // Rows and roles are those of resources, or retained.
     for name in tenants::names(&lab.owner).await.unwrap() {
         let of = |table: &str| {
-            format!("select coalesce(string_agg(r.name, ','), '') from {table} r join tenants t using (tenant_id) where t.name = '{name}'")
+            format!(
+                "select coalesce(string_agg(r.name, ','), '') from {table} r join tenants t using (tenant_id) where t.name = '{name}'"
+            )
         };
         if !homes.contains(&name) {
             continue;

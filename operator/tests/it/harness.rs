@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use docbrain_core::store::{self, Pool, bootstrap, runs, tenants};
 use docbrain_core::store::TenantTx;
+use docbrain_core::store::{self, Pool, bootstrap, runs, tenants};
 use docbrain_crds::{Chatbot, Condition, KnowledgeSource, Tenant};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -108,9 +108,9 @@ impl Lab {
             lab.put(&serde_json::to_value(&definition).unwrap()).await;
         }
         lab.eventually("the definitions are established", async || {
-            let definitions = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(
-                lab.client.clone(),
-            );
+            let definitions = Api::<
+                k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+            >::all(lab.client.clone());
             let all = definitions.list(&kube::api::ListParams::default()).await.ok()?;
             let established = all.iter().filter(|definition| {
                 let conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -386,26 +386,32 @@ pub(crate) fn tenant(name: &str) -> Value {
 
 /// A resource of DocBrain; without a namespace where that is empty.
 pub(crate) fn resource(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
-    let metadata = if namespace.is_empty() { json!({ "name": name }) } else { json!({ "name": name, "namespace": namespace }) };
+    let metadata =
+        if namespace.is_empty() { json!({ "name": name }) } else { json!({ "name": name, "namespace": namespace }) };
     json!({ "apiVersion": "docbrain.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
 }
 
 /// A site that a run would crawl.
 pub(crate) fn site(namespace: &str, name: &str) -> Value {
-    resource("KnowledgeSource", namespace, name, &json!({ "source": { "web": { "startUrls": ["https://docs.example/"] } } }))
+    resource(
+        "KnowledgeSource",
+        namespace,
+        name,
+        &json!({ "source": { "web": { "startUrls": ["https://docs.example/"] } } }),
+    )
 }
 
 /// A database of its own, as its superuser and as the operator sees it. Those of processes that are no more go.
 async fn database(lab: &str) -> (Pool, Pool) {
     const PREFIX: &str = "docbrain_operator_test";
-    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL names a Postgres of the tests; `make test` starts one");
+    let url =
+        std::env::var("DATABASE_URL").expect("DATABASE_URL names a Postgres of the tests; `make test` starts one");
     let superuser = store::connect(&url, 2).await.unwrap();
-    let left: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
-        "select datname from pg_database where datname like '{PREFIX}%'"
-    )))
-    .fetch_all(&superuser)
-    .await
-    .unwrap();
+    let left: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(format!("select datname from pg_database where datname like '{PREFIX}%'")))
+            .fetch_all(&superuser)
+            .await
+            .unwrap();
     for name in left {
         let id = name.rsplit('_').next().unwrap();
         if !std::path::Path::new("/proc").join(id).exists() {

@@ -26,7 +26,8 @@ fn a_namespace_that_is_not_the_tenants_is_left_alone() {
             lab.put(&key("one")).await;
             let reference = json!({ "name": "openai", "key": "k" });
             let model = json!({ "provider": "openai", "baseUrl": "https://models.example/v1", "model": "m", "apiKeySecretRef": reference });
-            lab.put(&resource("Chatbot", "victim", "helper", &json!({ "displayName": "Helper", "model": model }))).await;
+            lab.put(&resource("Chatbot", "victim", "helper", &json!({ "displayName": "Helper", "model": model })))
+                .await;
             let helper = lab.ready(&lab.chatbots("victim"), "helper").await;
             let mut source = crate::harness::site("victim", "web");
             source["spec"]["schedule"] = "@daily".into();
@@ -69,7 +70,10 @@ fn a_namespace_that_is_not_the_tenants_is_left_alone() {
             source["spec"]["schedule"] = "@weekly".into();
             lab.put(&source).await;
             let cron_jobs = lab.api::<k8s_openapi::api::batch::v1::CronJob>("victim");
-            let weekly = async || Some(cron_jobs.get("web").await.ok()?.spec).filter(|spec| spec.schedule.ends_with(|day: char| day != '*'));
+            let weekly = async || {
+                Some(cron_jobs.get("web").await.ok()?.spec)
+                    .filter(|spec| spec.schedule.ends_with(|day: char| day != '*'))
+            };
             assert_eq!(lab.eventually("the schedule is another", weekly).await.suspend, Some(false));
 
             // Nor when the claim is given up.
@@ -88,7 +92,8 @@ fn a_namespace_that_is_not_the_tenants_is_left_alone() {
                 (now != before).then_some(())
             })
             .await;
-            let names = "select string_agg(name, ',') from tenants where name in ('kube-system', 'payroll', 'docbrain-system')";
+            let names =
+                "select string_agg(name, ',') from tenants where name in ('kube-system', 'payroll', 'docbrain-system')";
             assert_eq!(lab.text(&format!("select coalesce(({names}), '')")).await.as_deref(), Some(""));
             assert_eq!(lab.chatbots("victim").get("helper").await.unwrap().verdict(), "Ready");
             let role = "select count(*) from tenants where name = 'victim' and not suspended";

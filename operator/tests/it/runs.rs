@@ -196,8 +196,16 @@ fn pods_that_die_are_made_up_for_or_end_the_run_with_a_reason() {
 
             // The image comes: the run goes on by itself.
             lab.kubelet.expect("dying", "homeless", &[Fate::Succeeds]);
-            lab.kubectl(&["delete", "pod", "--namespace", "dying", "--selector", "docbrain.dev/knowledge-source=homeless", "--force"])
-                .unwrap();
+            lab.kubectl(&[
+                "delete",
+                "pod",
+                "--namespace",
+                "dying",
+                "--selector",
+                "docbrain.dev/knowledge-source=homeless",
+                "--force",
+            ])
+            .unwrap();
             lab.ready(&sources, "homeless").await;
         })
     });
@@ -259,7 +267,8 @@ fn what_the_api_asks_for_becomes_a_job_at_once() {
             let id = docbrain_core::store::sources::by_name(&mut tx, "docs").await.unwrap().id;
             docbrain_core::store::runs::enqueue(&mut tx, id, "upload:1").await.unwrap();
             tx.commit().await.unwrap();
-            lab.within(std::time::Duration::from_secs(2), "its Job is there", async || jobs(lab, "asked").await.pop()).await;
+            lab.within(std::time::Duration::from_secs(2), "its Job is there", async || jobs(lab, "asked").await.pop())
+                .await;
             ended(lab, "asked", "docs", 1).await;
         })
     });

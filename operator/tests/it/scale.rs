@@ -55,19 +55,66 @@ fn ten_thousand_resources() {
             let at = |share: f64| took[((took.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1000.0;
             let most = first.memory.most.max(memory.most);
             let rows = [
-                ("cold start to all ready, with nothing made yet", "≤ 60 s", first.took, 60.0, format!("{:.1} s", first.took)),
-                ("cold start to all looked at, with everything in place", "≤ 60 s", second.took, 60.0, format!("{:.1} s", second.took)),
-                ("memory of the operator, most (VmHWM)", "≤ 64 MiB", most, 64.0, format!("{most:.1} MiB; at rest {:.1} MiB (PSS)", memory.now)),
-                ("reconciles per resource, first cold start", "1", first.reconciles / ALL as f64, 1.01, format!("{:.3}", first.reconciles / ALL as f64)),
-                ("reconciles per resource, second cold start", "1", second.reconciles / ALL as f64, 1.01, format!("{:.3}", second.reconciles / ALL as f64)),
-                ("reconciles per change", "1", reconciles / CHANGES as f64, 1.01, format!("{:.3}", reconciles / CHANGES as f64)),
-                ("change to status, p95", "≤ 100 ms", at(0.95), 100.0, format!("{:.1} ms; p50 {:.1}, p99 {:.1}", at(0.95), at(0.5), at(0.99))),
+                (
+                    "cold start to all ready, with nothing made yet",
+                    "≤ 60 s",
+                    first.took,
+                    60.0,
+                    format!("{:.1} s", first.took),
+                ),
+                (
+                    "cold start to all looked at, with everything in place",
+                    "≤ 60 s",
+                    second.took,
+                    60.0,
+                    format!("{:.1} s", second.took),
+                ),
+                (
+                    "memory of the operator, most (VmHWM)",
+                    "≤ 64 MiB",
+                    most,
+                    64.0,
+                    format!("{most:.1} MiB; at rest {:.1} MiB (PSS)", memory.now),
+                ),
+                (
+                    "reconciles per resource, first cold start",
+                    "1",
+                    first.reconciles / ALL as f64,
+                    1.01,
+                    format!("{:.3}", first.reconciles / ALL as f64),
+                ),
+                (
+                    "reconciles per resource, second cold start",
+                    "1",
+                    second.reconciles / ALL as f64,
+                    1.01,
+                    format!("{:.3}", second.reconciles / ALL as f64),
+                ),
+                (
+                    "reconciles per change",
+                    "1",
+                    reconciles / CHANGES as f64,
+                    1.01,
+                    format!("{:.3}", reconciles / CHANGES as f64),
+                ),
+                (
+                    "change to status, p95",
+                    "≤ 100 ms",
+                    at(0.95),
+                    100.0,
+                    format!("{:.1} ms; p50 {:.1}, p99 {:.1}", at(0.95), at(0.5), at(0.99)),
+                ),
             ];
             let mut text = format!(
                 "- Machine: {}\n- Command: `make bench-operator`\n- Date: {}, commit {}\n- {ALL} resources: {TENANTS} tenants, each with {SOURCES} knowledge sources and {CHATBOTS} chatbots on two of them, and a namespace that is there\n\n| what | budget | measured | verdict |\n|---|---|---|---|\n",
                 machine(),
                 chrono::Utc::now().format("%Y-%m-%d %H:%M UTC"),
-                crate::harness::output(std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=7"])),
+                crate::harness::output(std::process::Command::new("git").args([
+                    "describe",
+                    "--always",
+                    "--dirty",
+                    "--abbrev=7"
+                ])),
             );
             for (what, budget, value, limit, told) in rows {
                 let verdict = if value <= limit { "met" } else { "**missed**" };
@@ -101,7 +148,10 @@ async fn cold(lab: &Lab, what: &str, is_over: impl AsyncFn(&Operator) -> bool) -
     let (metrics, memory) = (operator.metrics().await, memory(&operator));
     let errors = metrics.sum("docbrain_operator_errors_total");
     let reconciles = metrics.sum("docbrain_operator_reconciles_total");
-    println!("{what}: {took:.1} s, {reconciles} reconciles, {errors} errors, {:.1} MiB at most, {:.1} MiB at rest", memory.most, memory.now);
+    println!(
+        "{what}: {took:.1} s, {reconciles} reconciles, {errors} errors, {:.1} MiB at most, {:.1} MiB at rest",
+        memory.most, memory.now
+    );
     Cold { operator, took, reconciles, memory }
 }
 
@@ -160,7 +210,8 @@ async fn change(lab: &Lab) -> Vec<Duration> {
     let (seen, mut news) = mpsc::unbounded_channel();
     let chatbots: Api<Chatbot> = Api::all(lab.client.clone());
     let watch = tokio::spawn(async move {
-        let mut events = std::pin::pin!(watcher(chatbots, watcher::Config::default().streaming_lists()).default_backoff());
+        let mut events =
+            std::pin::pin!(watcher(chatbots, watcher::Config::default().streaming_lists()).default_backoff());
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::InitDone) => drop(seen.send((String::new(), None, Instant::now()))),

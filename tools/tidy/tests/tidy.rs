@@ -86,7 +86,18 @@ fn each_border_library_is_used_in_one_place() {
         // The benchmark times a plain query beside the store's.
         assert!(matches!(folder, "core" | "bench") || !has("sqlx"), "{folder}: SQL belongs to core/src/store");
         assert!(matches!(folder, "api-server" | "bench") || !has("axum"), "{folder}: HTTP belongs to api-server");
-        assert!(matches!(folder, "crds" | "operator") || !has("kube"), "{folder}: Kubernetes belongs to operator");
+        let may_know_kubernetes = matches!(folder, "crds" | "operator" | "api-server");
+        assert!(may_know_kubernetes || !has("kube"), "{folder}: Kubernetes belongs to operator");
+    }
+}
+
+#[test]
+fn the_api_calls_kubernetes_from_one_module() {
+    for (path, text) in sources("api-server/src") {
+        let is_the_module = path.starts_with("api-server/src/control_plane/kubernetes")
+            || path == Path::new("api-server/src/control_plane/kubernetes.rs");
+        let calls = text.contains("kube::") || text.contains("k8s_openapi::");
+        assert!(is_the_module || !calls, "{}: Kubernetes belongs to control_plane/kubernetes", path.display());
     }
 }
 

@@ -70,7 +70,8 @@ pub(crate) struct Arrival {
 #[utoipa::path(
     get, path = "/auth/oidc/callback", tag = "accounts", params(Arrival),
     extensions(("x-problems" = json!([
-        "bad_request", "oidc_refused", "registration_closed", "oidc_not_configured", "email_taken", "oidc_unavailable", "internal"
+        "bad_request", "oidc_refused", "registration_closed", "oidc_not_configured", "email_taken", "oidc_unavailable",
+        "control_plane_unavailable", "internal"
     ]))),
     responses((status = 303, description = "Signed in, and on to where the sign-in was begun"))
 )]

@@ -64,7 +64,7 @@ pub(crate) struct RegisterRequest {
     post, path = "/auth/register", tag = "accounts", request_body = RegisterRequest,
     extensions(("x-problems" = json!([
         "bad_request", "registration_closed", "invitation_not_found", "email_taken", "tenant_name_taken", "body_too_large",
-        "unsupported_media_type", "invalid_field", "busy", "internal"
+        "unsupported_media_type", "invalid_field", "busy", "control_plane_unavailable", "internal"
     ]))),
     responses((status = 201, description = "The account is made and signed in", body = SignedIn))
 )]

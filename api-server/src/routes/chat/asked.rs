@@ -145,8 +145,7 @@ impl Asked {
         let Found { passages, embedder, comparable } =
             find(state, &access, &bot, &answer::search_text(&question), None).await?;
         let visitor = access.visitor.map(|visitor| Visitor { id: visitor.id, identity: visitor.identity });
-        let model = bot.spec.model.as_ref().and_then(|model| model.model.as_deref());
-        let model = Providers::from_ref(state).chat_model(tenant, model).await?;
+        let model = Providers::from_ref(state).chat_model(tenant, bot.spec.model.as_ref()).await?;
         let exchange = Begun {
             limits: Limits::from_ref(state),
             pool: Pool::from_ref(state),

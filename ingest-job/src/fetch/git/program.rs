@@ -14,6 +14,7 @@ use std::time::Duration;
 use docbrain_core::ids::KnowledgeSourceId;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -25,8 +26,10 @@ const LONGEST: Duration = Duration::from_mins(15);
 const MOST_BYTES: u64 = 2 << 30;
 /// Most memory that it may ask for.
 const MOST_MEMORY: u64 = 6 << 30;
-/// Most of its output that is kept.
-const MOST_OUTPUT: usize = 256 << 20;
+/// Most that it may say, in bytes.
+const MOST_OUTPUT: u64 = 64 << 20;
+/// Most of its complaints that is kept, in bytes.
+const MOST_COMPLAINTS: u64 = 1 << 20;
 /// What it may know of this process's environment.
 const ENVIRONMENT: [&str; 4] = ["PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
@@ -89,16 +92,9 @@ impl Repository {
             ("fetch", "unpackLimit", "1"),
             ("pack", "threads", "1"),
         ];
-        let mut text = String::new();
-        let all = always.iter().map(|&(section, key, value)| (section, key, value));
-        for (section, key, value) in
-            all.chain(settings.iter().map(|(section, key, value)| (*section, *key, value.as_str())))
-        {
-            let section = section
-                .split_once('.')
-                .map_or_else(|| section.to_owned(), |(name, rest)| format!("{name} {}", quoted(rest)));
-            text.push_str(&format!("[{section}]\n\t{key} = {}\n", quoted(value)));
-        }
+        let always = always.iter().map(|&(section, key, value)| (section, key, value));
+        let all = always.chain(settings.iter().map(|(section, key, value)| (*section, *key, value.as_str())));
+        let text: String = all.map(|(section, key, value)| entry(section, key, value)).collect();
         self.write_secret("config", &text).map(drop)
     }
 
@@ -143,23 +139,56 @@ impl Repository {
 
     /// Runs the program to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Output, Misfortune> {
-        let child = self.start(arguments)?;
+        let mut child = self.start(arguments)?;
         let group = group_of(&child);
-        let output = match timeout(LONGEST, child.wait_with_output()).await {
-            Ok(output) => output.map_err(|error| Misfortune::passing(format!("git broke off: {}", error.kind())))?,
-            Err(_) => {
-                if let Some(group) = group {
-                    // It may have ended in this moment, which is what is wanted.
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
-                let minutes = LONGEST.as_secs() / 60;
-                return Err(Misfortune::passing(format!("git was not done within {minutes} minutes")));
-            }
+        let Ok(output) = timeout(LONGEST, output_of(&mut child)).await else {
+            end(group);
+            let minutes = LONGEST.as_secs() / 60;
+            return Err(Misfortune::passing(format!("git was not done within {minutes} minutes")));
         };
-        if output.stdout.len() > MOST_OUTPUT {
-            return Err(Misfortune::lasting("the commit lists more files than can be read"));
+        match output {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => {
+                end(group);
+                Err(Misfortune::lasting("the repository has more files than can be listed"))
+            }
+            Err(error) => Err(Misfortune::passing(format!("git broke off: {}", error.kind()))),
         }
-        Ok(output)
+    }
+}
+
+/// What the program says until it ends; `None`: more than is kept. A small repository can list its files without end: the
+/// same folder again and again within itself.
+async fn output_of(child: &mut Child) -> io::Result<Option<Output>> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut said, mut told) = (Vec::new(), Vec::new());
+    let saying = async {
+        if let Some(stdout) = stdout {
+            stdout.take(MOST_OUTPUT).read_to_end(&mut said).await?;
+        }
+        let is_whole = (said.len() as u64) < MOST_OUTPUT;
+        if is_whole { Ok(()) } else { Err(io::Error::from(ErrorKind::FileTooLarge)) }
+    };
+    let telling = async {
+        if let Some(mut stderr) = stderr {
+            (&mut stderr).take(MOST_COMPLAINTS).read_to_end(&mut told).await?;
+            tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await?;
+        }
+        io::Result::Ok(())
+    };
+    match tokio::try_join!(saying, telling) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(Some(Output { status: child.wait().await?, stdout: said, stderr: told }))
+}
+
+/// Ends the program and all that it has started.
+fn end(group: Option<Pid>) {
+    if let Some(group) = group {
+        // It may have ended in this moment, which is what is wanted.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
@@ -188,6 +217,15 @@ fn limit(child: &Child) {
         // It has ended already, or this process's own limits are lower.
         let _ = prlimit(Some(pid), resource, limit);
     }
+}
+
+/// A setting as it stands in a configuration file.
+fn entry(section: &str, key: &str, value: &str) -> String {
+    let section = match section.split_once('.') {
+        Some((name, rest)) => format!("{name} {}", quoted(rest)),
+        None => section.to_owned(),
+    };
+    format!("[{section}]\n\t{key} = {}\n", quoted(value))
 }
 
 /// A value in a configuration file.

@@ -105,7 +105,9 @@ impl Wanted {
         // As the schema has it, and what git-check-ref-format forbids.
         let is_fit = reference.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
             && reference.chars().all(|c| c.is_ascii_alphanumeric() || "_./+-".contains(c))
-            && reference.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"))
+            && reference
+                .split('/')
+                .all(|part| !part.is_empty() && !part.starts_with('.') && part.strip_suffix(".lock").is_none())
             && !reference.contains("..")
             && !reference.ends_with('.');
         if is_fit {

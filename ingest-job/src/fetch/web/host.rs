@@ -17,6 +17,8 @@ use super::sitemap;
 const MOST_TRIES: u32 = 3;
 /// Longest patience with it.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(20);
+/// Most pages that the sitemaps of a host name.
+const MOST_LISTED: usize = 100_000;
 /// Most sitemaps of a host that are read.
 const MOST_SITEMAPS: usize = 200;
 
@@ -120,7 +122,7 @@ impl Hosts {
                         Err(error) => unknown(error.to_string()),
                     };
                 }
-                (status @ 500..=599 | status @ 429, _) => return unknown(format!("it answered {status}")),
+                (status @ (429 | 500..=599), _) => return unknown(format!("it answered {status}")),
                 _ => return Robots::Open,
             }
         }
@@ -147,7 +149,8 @@ impl Hosts {
             };
             waiting.extend(found.sitemaps.iter().filter_map(|map| Url::parse(map).ok()));
             let pages = found.pages.iter().filter_map(|page| Url::parse(page).ok()).map(canonical);
-            listed.pages.extend(pages.filter(|page| plan.admits(page)));
+            let room = MOST_LISTED.saturating_sub(listed.pages.len());
+            listed.pages.extend(pages.filter(|page| plan.admits(page)).take(room));
         }
         Ok(listed)
     }
