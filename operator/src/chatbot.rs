@@ -114,7 +114,7 @@ pub fn naming(context: &Context, source: &ObjectRef<KnowledgeSource>) -> Vec<Obj
 pub fn keyed_by(context: &Context, secret: &SecretName) -> Vec<ObjectRef<Chatbot>> {
     let keyed = context.chatbots.state_filter(|chatbot| {
         let key = chatbot.spec.model.as_ref().and_then(|model| model.api_key_secret_ref.as_ref());
-        chatbot.namespace().as_deref() == Some(&secret.namespace) && key.is_some_and(|key| key.name == secret.name)
+        key.is_some_and(|key| secret.is(chatbot.namespace().as_deref(), &key.name))
     });
     keyed.iter().map(|chatbot| ObjectRef::from_obj(&**chatbot)).collect()
 }

@@ -131,8 +131,7 @@ pub fn of_job(job: &Job) -> Option<ObjectRef<KnowledgeSource>> {
 /// Knowledge sources whose credentials are in a Secret.
 pub fn keyed_by(context: &Context, secret: &SecretName) -> Vec<ObjectRef<KnowledgeSource>> {
     let keyed = context.sources.state_filter(|source| {
-        source.namespace().as_deref() == Some(&secret.namespace)
-            && build::credentials(&source.spec).is_some_and(|name| name == secret.name)
+        build::credentials(&source.spec).is_some_and(|name| secret.is(source.namespace().as_deref(), name))
     });
     keyed.iter().map(|source| ObjectRef::from_obj(&**source)).collect()
 }
