@@ -11,3 +11,4 @@ mod faults;
 mod harness;
 mod hostile;
 mod runs;
+mod scale;

@@ -132,7 +132,7 @@ fn a_schedule_is_a_cron_job_while_there_is_one() {
 }
 
 #[test]
-fn a_schedule_that_goes_while_suspended_leaves_nothing() {
+fn a_suspended_tenant_starts_nothing() {
     beside_others(|lab| {
         Box::pin(async {
             lab.tenant("paused").await;
@@ -141,12 +141,15 @@ fn a_schedule_that_goes_while_suspended_leaves_nothing() {
             lab.put(&source).await;
             lab.ready(&lab.sources("paused"), "web").await;
             lab.api::<CronJob>("paused").get("web").await.unwrap();
-            // A suspended tenant's sources start nothing.
             let mut tenant = crate::harness::tenant("paused");
             tenant["spec"]["suspended"] = true.into();
             lab.put(&tenant).await;
             lab.eventually("the schedule of a suspended tenant rests", async || {
                 (lab.api::<CronJob>("paused").get("web").await.ok()?.spec.suspend == Some(true)).then_some(())
+            })
+            .await;
+            lab.judged(&lab.sources("paused"), "web", "suspended", |source| {
+                source.condition("Ready").is_some_and(|ready| ready.reason == "Suspended")
             })
             .await;
             annotate(lab, "paused", "web", "now").await;
