@@ -1,6 +1,7 @@
 //! Ten thousand resources: `make bench-operator`, which writes docs/benchmarks.md.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -118,7 +119,7 @@ fn ten_thousand_resources() {
             );
             for (what, budget, value, limit, told) in rows {
                 let verdict = if value <= limit { "met" } else { "**missed**" };
-                text += &format!("| {what} | {budget} | {told} | {verdict} |\n");
+                writeln!(text, "| {what} | {budget} | {told} | {verdict} |").unwrap();
             }
             println!("{text}");
             write(&text);
