@@ -175,7 +175,7 @@ fn the_rights_of_the_chart_are_enough_and_all_are_used() {
             // A schedule that goes; the same news twice; a namespace that is made again; a tenant that goes.
             lab.put(&site("all", "web")).await;
             let cron_jobs = lab.api::<k8s_openapi::api::batch::v1::CronJob>("all");
-            lab.gone(&cron_jobs, "web").await;
+            lab.gone(&cron_jobs, "web-schedule").await;
             again(lab, "all").await;
             lab.tenants().delete("all", &DeleteParams::default()).await.unwrap();
             lab.gone(&lab.tenants(), "all").await;

@@ -71,7 +71,7 @@ fn a_namespace_that_is_not_the_tenants_is_left_alone() {
             lab.put(&source).await;
             let cron_jobs = lab.api::<k8s_openapi::api::batch::v1::CronJob>("victim");
             let weekly = async || {
-                Some(cron_jobs.get("web").await.ok()?.spec)
+                Some(cron_jobs.get("web-schedule").await.ok()?.spec)
                     .filter(|spec| spec.schedule.ends_with(|day: char| day != '*'))
             };
             assert_eq!(lab.eventually("the schedule is another", weekly).await.suspend, Some(false));
