@@ -120,6 +120,13 @@ bench: tools ## Measure, and write docs/benchmarks.md
 	cargo build --release --workspace --bins
 	target/release/docbrain-bench run --docs docs/benchmarks.md
 
+.PHONY: bench-operator
+bench-operator: tools build ## Measure the operator with 10,000 resources, and write docs/benchmarks.md
+	tools/cluster/binaries.sh api
+	cargo build --release --workspace --bin docbrain-operator
+	DOCBRAIN_TEST_OPERATOR="$(CURDIR)/target/release/docbrain-operator" $(DOCBRAIN) postgres --ephemeral -- \
+	  cargo test --workspace --test it scale:: -- --ignored --nocapture
+
 .PHONY: eval
 eval: tools ## Measure retrieval quality on BEIR=<folder>, and write docs/benchmarks.md
 	@test -n "$(BEIR)" || { echo "name a data set in BEIR's format: make eval BEIR=<folder with corpus.jsonl, queries.jsonl, qrels/>"; exit 2; }

@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Leave out what needs the built-in embedding model.
     #[arg(long)]
     no_model: bool,
+    /// Measure alone what tenants do to each other, and print it.
+    #[arg(long, conflicts_with = "docs")]
+    isolation: bool,
 }
 
 /// How much is measured.
@@ -138,6 +141,13 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     say(&format!("ingest {}", corpus.description));
     let ingestion = ingestion::measure(&server, &corpus).await?;
     server.rest().await?;
+    if options.isolation {
+        say("chat beside tenants whose providers are slow and fail");
+        let questions = Bodies::new(questions.iter().map(|question| Server::chat_body(question)))?;
+        let isolation = isolation::measure(&server, &questions, extent.isolated).await?;
+        let (rows, tables) = (vec![isolation.row()], vec![isolation.table()]);
+        return Ok(Report { conditions: conditions(&machine), rows, tables });
+    }
     say("retrieval in the database");
     let retrieval = measure_retrieval(&server, &model_url, &questions).await?;
     let questions = Bodies::new(questions.iter().map(|question| Server::chat_body(question)))?;

@@ -10,7 +10,7 @@ use docbrain_core::ids::{DocumentId, KnowledgeSourceId, RunId, TenantId};
 use docbrain_core::store::chunks::Reading;
 use docbrain_core::store::documents::{MAX_ATTEMPTS, Work};
 use docbrain_core::store::generations::{GenerationRow, GenerationSettings};
-use docbrain_core::store::runs::{DocumentOutcome, LEASE, Lease};
+use docbrain_core::store::runs::{DocumentOutcome, LEASE, Lease, RunState};
 use docbrain_core::store::{self, Pool, TenantTx, chunks, documents, generations, quotas, runs, sources};
 use docbrain_crds::Chunking;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -99,7 +99,7 @@ impl Pipeline {
     }
 
     /// Takes the run. A process that died holds its lease for a while yet, so one that is held is asked for again until it
-    /// must have run out: whoever renews it until then lives.
+    /// must have run out: whoever renews it until then lives. A run that waits for another one of its source is left queued.
     async fn acquire(&self, run: RunId) -> anyhow::Result<Option<(Lease, KnowledgeSourceId)>> {
         const PAUSE: Duration = Duration::from_secs(1);
         let deadline = Instant::now() + LEASE + SLACK;
@@ -109,13 +109,13 @@ impl Pipeline {
                 tx.commit().await?;
                 return Ok(Some(acquired));
             }
-            let has_ended = match runs::get(&mut tx, run).await {
-                Ok(run) => run.state.has_ended(),
-                Err(store::Error::NotFound { .. }) => true,
+            let is_held = match runs::get(&mut tx, run).await {
+                Ok(run) => run.state == RunState::Running,
+                Err(store::Error::NotFound { .. }) => false,
                 Err(error) => return Err(error.into()),
             };
             drop(tx);
-            let is_over = has_ended || Instant::now() >= deadline;
+            let is_over = !is_held || Instant::now() >= deadline;
             if is_over || tokio::time::timeout(PAUSE, self.stop.cancelled()).await.is_ok() {
                 return Ok(None);
             }

@@ -69,7 +69,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     tx.commit().await?;
 
     let facts = Facts {
-        suspended: chatbot.spec.suspended,
+        suspended: chatbot.spec.suspended || context.is_suspended(&namespace),
         credentials: key.credentials(),
         knowledge: knowledge(&context, &namespace, &chatbot),
     };
@@ -114,7 +114,7 @@ pub fn naming(context: &Context, source: &ObjectRef<KnowledgeSource>) -> Vec<Obj
 pub fn keyed_by(context: &Context, secret: &SecretName) -> Vec<ObjectRef<Chatbot>> {
     let keyed = context.chatbots.state_filter(|chatbot| {
         let key = chatbot.spec.model.as_ref().and_then(|model| model.api_key_secret_ref.as_ref());
-        chatbot.namespace().as_deref() == Some(&secret.namespace) && key.is_some_and(|key| key.name == secret.name)
+        key.is_some_and(|key| secret.is(chatbot.namespace().as_deref(), &key.name))
     });
     keyed.iter().map(|chatbot| ObjectRef::from_obj(&**chatbot)).collect()
 }
@@ -157,7 +157,8 @@ fn knowledge(context: &Context, namespace: &str, chatbot: &Chatbot) -> Vec<(Stri
     named
         .map(|source| {
             let object = reference::<KnowledgeSource>(namespace, &source.name);
-            let state = match (context.sources.get(&object), context.knowledge.of(&object)) {
+            let there = context.sources.get(&object).filter(|source| source.metadata.deletion_timestamp.is_none());
+            let state = match (there, context.knowledge.of(&object)) {
                 (None, _) => Knowledge::Missing,
                 (Some(_), Some(true)) => Knowledge::Ready,
                 (Some(_), _) => Knowledge::NotReady,

@@ -58,7 +58,7 @@ pub struct Context {
     pub backoff: Backoff,
     /// Which knowledge sources can answer.
     pub knowledge: Knowledge,
-    /// Namespaces whose tenant has just become ready.
+    /// Namespaces whose tenant has just become ready, been suspended, or been let go on.
     pub tenants_ready: broadcast::Sender<String>,
     /// Looks at Secrets that chatbots and knowledge sources name.
     pub secret_watch: SecretWatch,
@@ -90,6 +90,11 @@ impl Context {
             |tenant: &Tenant| tenant.status.as_ref().and_then(|status| status.namespace.as_deref()) == Some(namespace);
         let claims = self.tenants.state_filter(|tenant| tenant.own_namespace() == namespace);
         claims.iter().find(|tenant| has(tenant)).or(claims.first()).cloned()
+    }
+
+    /// Whether the tenant of a namespace is suspended, and all that it has.
+    pub fn is_suspended(&self, namespace: &str) -> bool {
+        self.tenant_of(namespace).is_some_and(|tenant| tenant.spec.suspended)
     }
 }
 

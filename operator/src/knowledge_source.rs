@@ -57,6 +57,7 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
         return Ok(settled());
     }
     ensure_finalizer(&api, &*source, FINALIZER).await?;
+    let is_suspended = source.spec.suspended || context.is_suspended(&namespace);
     let missing_secret = missing_secret(&context, &namespace, &source).await?;
     let mut tx = match context.provisioner.begin(&namespace).await {
         // Its Tenant is on its way, and will call.
@@ -75,10 +76,12 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
     };
     let id = KnowledgeSourceId(written.id);
     let tenant = tx.tenant();
-    handle_sync_request(&mut tx, &source, id).await?;
+    if !is_suspended {
+        handle_sync_request(&mut tx, &source, id).await?;
+    }
     let mut standing = runs::standing(&mut tx, id).await?;
     let jobs = JobState::of_source(&context.jobs, &namespace, &source.name_any());
-    let step = plan(&source, missing_secret.is_some(), &standing, &jobs);
+    let step = plan(&source, is_suspended || missing_secret.is_some(), &standing, &jobs);
     if let Step::Fail { run, reason } = &step {
         let why = pods::why_ended(&context, &namespace, &build::job_name(&source, run)).await?;
         runs::fail(&mut tx, run.id, why.as_deref().unwrap_or(reason)).await?;
@@ -98,11 +101,22 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
             start(&context, &namespace, &source, environment, run).await?;
         }
         Step::Restart { job, uid } => delete_job(&context, &namespace, job, Some(uid)).await?,
-        Step::Watch { job } => trouble = pods::trouble(&context, &namespace, job).await?,
+        Step::Watch { job } => {
+            trouble = pods::trouble(&context, &namespace, job).await?;
+            if trouble.as_ref().is_some_and(|trouble| trouble.lacks_secret) {
+                give_secret(&context, &namespace, &source, job).await?;
+            }
+        }
         Step::Fail { .. } | Step::Wait | Step::Nothing => {}
     }
-    schedule(&context, &namespace, &source, id, environment.as_ref()).await?;
-    let observed = Observed { id, standing: &standing, trouble: trouble.as_deref(), missing_secret };
+    schedule(&context, &namespace, &source, id, is_suspended, environment.as_ref()).await?;
+    let observed = Observed {
+        id,
+        is_suspended,
+        standing: &standing,
+        trouble: trouble.as_ref().map(|trouble| &*trouble.told),
+        missing_secret,
+    };
     let is_ready = status::write(&context, &api, &source, &observed).await?;
     context.knowledge.note(ObjectRef::from_obj(&*source), Some(is_ready));
     Ok(if matches!(step, Step::Nothing) { settled() } else { Action::requeue(PROGRESS) })
@@ -117,8 +131,7 @@ pub fn of_job(job: &Job) -> Option<ObjectRef<KnowledgeSource>> {
 /// Knowledge sources whose credentials are in a Secret.
 pub fn keyed_by(context: &Context, secret: &SecretName) -> Vec<ObjectRef<KnowledgeSource>> {
     let keyed = context.sources.state_filter(|source| {
-        source.namespace().as_deref() == Some(&secret.namespace)
-            && build::credentials(&source.spec).is_some_and(|name| name == secret.name)
+        build::credentials(&source.spec).is_some_and(|name| secret.is(source.namespace().as_deref(), name))
     });
     keyed.iter().map(|source| ObjectRef::from_obj(&**source)).collect()
 }
@@ -143,7 +156,7 @@ async fn handle_sync_request(
 ) -> Result<(), ReconcileError> {
     let Some(request) = source.annotations().get(SYNC_REQUESTED_AT) else { return Ok(()) };
     let handled = source.status.as_ref().and_then(|status| status.last_handled_sync_request.as_ref());
-    if handled != Some(request) && !source.spec.suspended {
+    if handled != Some(request) {
         runs::enqueue(tx, id, &format!("sync:{request}")).await?;
     }
     Ok(())
@@ -159,7 +172,8 @@ async fn environment(context: &Context, tx: &mut TenantTx, tenant: TenantId) -> 
     })
 }
 
-/// The Secret first, so that the pod finds it; then the Job, whose the Secret becomes.
+/// The Job first, then its Secret: so the Secret is never anybody else's, and goes with it. The pod waits for it; if the
+/// operator ends between the two, the next one finds it waiting.
 async fn start(
     context: &Context,
     namespace: &str,
@@ -167,9 +181,7 @@ async fn start(
     environment: &RunEnvironment,
     run: &runs::RunStanding,
 ) -> Result<(), ReconcileError> {
-    let (secret, job) = build::run(source, run, environment, &context.config.ingest, &context.config.addresses);
-    let secrets: Api<Secret> = context.namespaced(namespace);
-    apply(&secrets, &secret).await?;
+    let job = build::run(source, run, environment, &context.config.ingest, &context.config.addresses);
     let made = match context.namespaced::<Job>(namespace).create(&PostParams::default(), &job).await {
         Ok(made) => made,
         // The cache had not seen it yet.
@@ -185,7 +197,23 @@ async fn start(
         request_id = run.request_id,
         "ingestion Job made"
     );
-    apply(&secrets, &build::owned_by_job(secret, &made)).await?;
+    apply(&context.namespaced(namespace), &build::run_secret(source, &made, environment)).await?;
+    Ok(())
+}
+
+/// Gives a Job the Secret that its pod waits for.
+async fn give_secret(
+    context: &Context,
+    namespace: &str,
+    source: &KnowledgeSource,
+    job: &str,
+) -> Result<(), ReconcileError> {
+    let Some(job) = context.jobs.get(&reference(namespace, job)) else { return Ok(()) };
+    let mut tx = context.provisioner.begin(namespace).await?;
+    let tenant = tx.tenant();
+    let environment = environment(context, &mut tx, tenant).await?;
+    tx.commit().await?;
+    apply(&context.namespaced(namespace), &build::run_secret(source, &job, &environment)).await?;
     Ok(())
 }
 
@@ -205,19 +233,18 @@ async fn schedule(
     namespace: &str,
     source: &KnowledgeSource,
     id: KnowledgeSourceId,
+    is_suspended: bool,
     environment: Option<&RunEnvironment>,
 ) -> Result<(), ReconcileError> {
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(namespace);
     let secrets: Api<Secret> = context.namespaced(namespace);
     let name = build::schedule_name(&source.name_any());
     if let (Some(environment), Some(_)) = (environment, &source.spec.schedule) {
-        let is_suspended =
-            source.spec.suspended || context.tenant_of(namespace).is_some_and(|tenant| tenant.spec.suspended);
         let (secret, cron_job) =
             build::schedule(source, id, is_suspended, environment, &context.config.ingest, &context.config.addresses);
         apply(&secrets, &secret).await?;
         apply(&cron_jobs, &cron_job).await?;
-    } else if status::had_schedule(source) {
+    } else if status::may_have_had_schedule(source) {
         for deleted in [
             cron_jobs.delete(&name, &DeleteParams::background()).await.map(drop),
             secrets.delete(&name, &DeleteParams::default()).await.map(drop),

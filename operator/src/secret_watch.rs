@@ -20,17 +20,24 @@ use crate::context::news;
 pub struct SecretWatch {
     client: Client,
     watches: Mutex<HashMap<String, AbortHandle>>,
-    /// Secrets that have come, changed or gone.
+    /// Secrets that have come, changed or gone, or may have.
     pub changes: broadcast::Sender<SecretName>,
 }
 
-/// A Secret by its name.
+/// A Secret by its name, or all of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretName {
     /// Its namespace.
     pub namespace: String,
-    /// Its name.
-    pub name: String,
+    /// Its name; `None`: any of them may have changed.
+    pub name: Option<String>,
+}
+
+impl SecretName {
+    /// Whether the Secret of this name is meant, too.
+    pub fn is(&self, namespace: Option<&str>, name: &str) -> bool {
+        namespace == Some(&*self.namespace) && self.name.as_deref().is_none_or(|own| own == name)
+    }
 }
 
 impl SecretWatch {
@@ -52,15 +59,15 @@ impl SecretWatch {
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(
-                        watcher::Event::Apply(secret)
-                        | watcher::Event::InitApply(secret)
-                        | watcher::Event::Delete(secret),
-                    ) => {
-                        // Nobody listens while the controllers begin, which look at all of them then.
-                        let _ = changes.send(SecretName { namespace: of.clone(), name: secret.name_any() });
+                    // Nobody listens while the controllers begin, which look at all of them then.
+                    Ok(watcher::Event::Apply(secret) | watcher::Event::Delete(secret)) => {
+                        let _ = changes.send(SecretName { namespace: of.clone(), name: Some(secret.name_any()) });
                     }
-                    Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                    // What changed or went before the watch began, or while it was broken, nobody saw.
+                    Ok(watcher::Event::InitDone) => {
+                        let _ = changes.send(SecretName { namespace: of.clone(), name: None });
+                    }
+                    Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
                     Err(error) => {
                         tracing::debug!(
                             namespace = of,

@@ -62,9 +62,8 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
             ..Found::default()
         },
     };
-    let was_ready = tenant.status.as_ref().is_some_and(|status| crate::conditions::holds(&status.conditions, "Ready"));
     write_status(&context, &api, &tenant, &found).await?;
-    if found.verdict.is_ready() && !was_ready {
+    if found.verdict.is_ready() && !was_told(&tenant, &found.verdict) {
         // Without a listener there is nobody who waits.
         let _ = context.tenants_ready.send(name.to_owned());
     }
@@ -96,6 +95,13 @@ pub fn namespaces_going(
 /// The Tenant that a namespace belongs to.
 pub fn owner_of(namespace: &PartialObjectMeta<Namespace>) -> Option<ObjectRef<Tenant>> {
     namespace.labels().get(TENANT_LABEL).map(|name| ObjectRef::new(name))
+}
+
+/// Whether the status says this already.
+fn was_told(tenant: &Tenant, verdict: &Verdict) -> bool {
+    let conditions = tenant.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    crate::conditions::holds(conditions, "Ready") == verdict.is_ready()
+        && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.reason == verdict.words().0)
 }
 
 /// Whose a namespace is.

@@ -28,7 +28,7 @@ async fn chat_server(text: &str) -> MockServer {
         json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}).to_string(),
         "[DONE]".to_owned(),
     ];
-    let body: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+    let body = events.map(|data| format!("data: {data}\n\n")).concat();
     let answer = ResponseTemplate::new(200).set_body_raw(body, "text/event-stream");
     Mock::given(method("POST")).and(path("/v1/chat/completions")).respond_with(answer).mount(&server).await;
     server

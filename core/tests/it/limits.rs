@@ -48,13 +48,14 @@ async fn two_processes_keep_a_limit_together(owner: PgPool) {
     in_one_minute(20).await;
     let (first, second) = tokio::join!(let_through(&one, acme, &acmes, 150), let_through(&two, acme, &acmes, 150));
     assert!((95..=100).contains(&(first + second)), "{first} + {second}");
-    assert!(first > 10 && second > 10, "both had their share: {first} + {second}");
-    // In turns, with nothing at the same time.
-    let (mut used, rates) = (0, [Rate::new(LimitOf::Chatbot, &"in turns", 100)]);
+    // In turns, with nothing at the same time: whoever asks first at once may well get it all, but not here.
+    let (mut first, mut second, rates) = (0, 0, [Rate::new(LimitOf::Chatbot, &"in turns", 100)]);
     for _ in 0..60 {
-        used += let_through(&one, acme, &rates, 1).await + let_through(&two, acme, &rates, 1).await;
+        first += let_through(&one, acme, &rates, 1).await;
+        second += let_through(&two, acme, &rates, 1).await;
     }
-    assert!((95..=100).contains(&used), "{used}");
+    assert!((95..=100).contains(&(first + second)), "{first} + {second}");
+    assert!(first > 10 && second > 10, "both had their share: {first} + {second}");
     // Another tenant's requests count for themselves.
     assert_eq!(let_through(&one, rival, &rivals, 40).await, 40);
 }

@@ -84,8 +84,13 @@ fn of_knowledge(knowledge: &[(String, Knowledge)], sources_ready: &str) -> (Draf
         let sentence = format!("{sources_ready} knowledge sources are ready");
         return (Draft::is("KnowledgeReady", reason::KNOWLEDGE_READY, sentence), None);
     };
-    let none = missing.len() + waiting.len() == knowledge.len();
-    let verdict = none.then(|| Verdict::reconciling(word, &*sentence));
+    let verdict = if missing.len() == knowledge.len() {
+        Some(Verdict::stalled(word, &*sentence))
+    } else if missing.len() + waiting.len() == knowledge.len() {
+        Some(Verdict::reconciling(word, &*sentence))
+    } else {
+        None
+    };
     (Draft::not("KnowledgeReady", word, sentence), verdict)
 }
 
@@ -108,6 +113,10 @@ mod tests {
         assert_eq!(of(&[Ready, Missing]), reason::RECONCILED);
         assert_eq!(of(&[NotReady]), reason::SOURCES_NOT_READY);
         assert_eq!(of(&[NotReady, Missing]), reason::SOURCE_NOT_FOUND);
+        // What is missing altogether, somebody has to create; what is on its way comes by itself.
+        let verdict = |knowledge: &[Knowledge]| judge(&facts(Credentials::NotNeeded, knowledge)).verdict;
+        assert!(matches!(verdict(&[Missing]), Verdict::Stalled { .. }));
+        assert!(matches!(verdict(&[NotReady, Missing]), Verdict::Reconciling { .. }));
         let no_secret = facts(Credentials::NoSecret { name: "keys".into() }, &[Ready]);
         assert!(matches!(judge(&no_secret).verdict, Verdict::Stalled { reason: reason::SECRET_NOT_FOUND, .. }));
         assert_eq!(judge(&facts(Credentials::Found, &[Ready, NotReady])).sources_ready, "1/2");

@@ -68,25 +68,24 @@ pub(super) fn credentials(spec: &KnowledgeSourceSpec) -> Option<&str> {
     git.credentials_secret_ref.as_ref().map(|secret| secret.name.as_str())
 }
 
-/// The Job of a run, and the Secret that its pod is started with.
+/// The Job of a run.
 pub(super) fn run(
     source: &KnowledgeSource,
     run: &RunStanding,
     environment: &RunEnvironment,
     ingest: &IngestImage,
     addresses: &AddressPolicy,
-) -> (Secret, Job) {
+) -> Job {
     let name = job_name(source, run);
     let mut variables = vec![(env::RUN_ID, run.id.to_string())];
     variables.extend(run.request_id.clone().map(|request| (env::REQUEST_ID, request)));
     let template = pod::template(source, &name, &variables, environment, ingest, addresses);
-    let job =
-        Job { metadata: metadata(source, &name), spec: Some(job_spec(template, ingest.run_seconds)), ..Job::default() };
-    (secret(source, &name, environment), job)
+    Job { metadata: metadata(source, &name), spec: Some(job_spec(template, ingest.run_seconds)), ..Job::default() }
 }
 
-/// The Secret of a run, owned by its Job: it goes with it.
-pub(super) fn owned_by_job(mut secret: Secret, job: &Job) -> Secret {
+/// The Secret that the pod of a run is started with. It is the Job's, and goes with it.
+pub(super) fn run_secret(source: &KnowledgeSource, job: &Job, environment: &RunEnvironment) -> Secret {
+    let mut secret = secret(source, &job.name_any(), environment);
     secret.metadata.owner_references = Some(vec![owner(job)]);
     secret
 }

@@ -26,10 +26,11 @@ pub(super) enum Step<'a> {
     Fail { run: RunStanding, reason: String },
 }
 
-/// Decides about the run that is first in line; the others wait for it.
+/// Decides about the run that is first in line; the others wait for it. `may_not_start`: it, or its tenant, is suspended, or
+/// lacks its credentials.
 pub(super) fn plan<'a>(
     source: &KnowledgeSource,
-    lacks_secret: bool,
+    may_not_start: bool,
     standing: &Standing,
     jobs: &'a [JobState],
 ) -> Step<'a> {
@@ -44,7 +45,7 @@ pub(super) fn plan<'a>(
         Some((job, Phase::Complete)) if !is_held => Step::Restart { job: &job.name, uid: &job.uid },
         Some((_, Phase::Going | Phase::Failed { .. } | Phase::Complete)) => Step::Wait,
         None if is_held => Step::Wait,
-        None if source.spec.suspended || lacks_secret => Step::Nothing,
+        None if may_not_start => Step::Nothing,
         None => Step::Start { run: run.clone() },
     }
 }
@@ -56,9 +57,9 @@ mod tests {
 
     use super::*;
 
-    fn source(suspended: bool) -> KnowledgeSource {
+    fn source() -> KnowledgeSource {
         let spec: KnowledgeSourceSpec =
-            serde_json::from_value(serde_json::json!({ "source": { "upload": {} }, "suspended": suspended })).unwrap();
+            serde_json::from_value(serde_json::json!({ "source": { "upload": {} } })).unwrap();
         KnowledgeSource::new("manual", spec)
     }
 
@@ -79,11 +80,11 @@ mod tests {
     }
 
     fn step(suspended: bool, run_: Option<RunStanding>, phase: Option<Phase>) -> String {
-        let source = source(suspended);
+        let source = source();
         let name = run_.as_ref().map(|run| job_name(&source, run)).unwrap_or_default();
         let jobs: Vec<_> = phase.map(|phase| JobState { name, uid: "u".into(), phase }).into_iter().collect();
         let standing = Standing { open: run_.into_iter().collect(), ..Standing::default() };
-        let step = plan(&source, false, &standing, &jobs);
+        let step = plan(&source, suspended, &standing, &jobs);
         format!("{step:?}").split_whitespace().next().unwrap_or_default().to_owned()
     }
 

@@ -10,8 +10,17 @@ use crate::reconcile::{Doing, ReconcileError};
 /// Exit code of `docbrain-ingest` for what trying again does not mend.
 pub(super) const MISCONFIGURED: i32 = 2;
 
-/// Why a Job's pod does not start, in a sentence; `None`: it runs, or is about to.
-pub(super) async fn trouble(context: &Context, namespace: &str, job: &str) -> Result<Option<String>, ReconcileError> {
+/// Why a Job's pod does not start.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// In a sentence.
+    pub(super) told: String,
+    /// It waits for a Secret.
+    pub(super) lacks_secret: bool,
+}
+
+/// Why a Job's pod does not start; `None`: it runs, or is about to.
+pub(super) async fn trouble(context: &Context, namespace: &str, job: &str) -> Result<Option<Trouble>, ReconcileError> {
     Ok(of_job(context, namespace, job).await?.iter().find_map(not_starting))
 }
 
@@ -35,18 +44,22 @@ fn states(pod: &Pod) -> impl Iterator<Item = &ContainerState> {
         .filter_map(|container| container.state.as_ref())
 }
 
-fn not_starting(pod: &Pod) -> Option<String> {
+fn not_starting(pod: &Pod) -> Option<Trouble> {
     /// What a container waits for in the course of things.
     const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+    /// What it waits for where a Secret or one of its keys is missing.
+    const LACKS_SECRET: &str = "CreateContainerConfigError";
+    let mut lacks_secret = false;
     let waiting = states(pod).filter_map(|state| state.waiting.as_ref()).find_map(|waiting| {
         let reason = waiting.reason.as_deref().filter(|reason| !ORDINARY.contains(reason))?;
+        lacks_secret = reason == LACKS_SECRET;
         Some(told(reason, waiting.message.as_deref()))
     });
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let unscheduled = conditions
         .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
         .find_map(|condition| Some(told(condition.reason.as_deref()?, condition.message.as_deref())));
-    Some(format!("the ingestion pod does not start: {}", waiting.or(unscheduled)?))
+    Some(Trouble { told: format!("the ingestion pod does not start: {}", waiting.or(unscheduled)?), lacks_secret })
 }
 
 fn ended(pod: &Pod) -> Option<String> {
@@ -88,11 +101,12 @@ mod tests {
             pod(&json!({ "containerStatuses": [container(&state)] }))
         };
         assert_eq!(not_starting(&waiting("ContainerCreating")), None);
-        let told = not_starting(&waiting("ImagePullBackOff")).unwrap();
-        assert_eq!(told, "the ingestion pod does not start: ImagePullBackOff: no such image");
+        let trouble = not_starting(&waiting("ImagePullBackOff")).unwrap();
+        assert!(!trouble.lacks_secret && not_starting(&waiting("CreateContainerConfigError")).unwrap().lacks_secret);
+        assert_eq!(trouble.told, "the ingestion pod does not start: ImagePullBackOff: no such image");
         let unscheduled =
             json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node" });
-        let told = not_starting(&pod(&json!({ "conditions": [unscheduled] }))).unwrap();
+        let told = not_starting(&pod(&json!({ "conditions": [unscheduled] }))).unwrap().told;
         assert!(told.ends_with("Unschedulable: no node"), "{told}");
     }
 

@@ -7,7 +7,7 @@ use docbrain_crds::{CurrentRun, EndedRun, KnowledgeSource, KnowledgeSourceStatus
 use kube::{Api, ResourceExt};
 
 use super::build;
-use crate::conditions::{Draft, Verdict, holds, reason, settle};
+use crate::conditions::{Draft, Verdict, reason, settle};
 use crate::context::Context;
 use crate::reconcile::{ReconcileError, now, report};
 
@@ -17,6 +17,8 @@ const LONGEST_REASON: usize = 300;
 /// What a reconcile found.
 pub(super) struct Observed<'a> {
     pub(super) id: KnowledgeSourceId,
+    /// It is, or its tenant.
+    pub(super) is_suspended: bool,
     pub(super) standing: &'a Standing,
     /// Why the Job's pod does not start.
     pub(super) trouble: Option<&'a str>,
@@ -43,7 +45,7 @@ pub(super) async fn write(
         documents: count(documents.pending + documents.indexed + documents.failed),
         failed_documents: count(documents.failed),
         chunks: count(documents.chunks),
-        last_handled_sync_request: if source.spec.suspended {
+        last_handled_sync_request: if observed.is_suspended {
             handled
         } else {
             source.annotations().get(SYNC_REQUESTED_AT).cloned().or(handled)
@@ -91,9 +93,12 @@ pub(super) async fn write_refusal(
     write_verdict(context, api, source, &Verdict::stalled(reason::INVALID_SPEC, message)).await
 }
 
-/// Whether a CronJob was made for it.
-pub(super) fn had_schedule(source: &KnowledgeSource) -> bool {
-    holds(conditions_before(source), "ScheduleActive")
+/// Whether there may be a CronJob of an earlier spec. The status may not tell of the last one, if the operator ended before it
+/// was written.
+pub(super) fn may_have_had_schedule(source: &KnowledgeSource) -> bool {
+    let is_new = source.status.as_ref().and_then(|status| status.observed_generation) != source.metadata.generation;
+    let had = conditions_before(source).iter().any(|condition| condition.type_ == "ScheduleActive");
+    had || (is_new && source.spec.source.upload.is_none())
 }
 
 fn conditions_before(source: &KnowledgeSource) -> &[docbrain_crds::Condition] {
@@ -118,12 +123,12 @@ fn judge(source: &KnowledgeSource, observed: &Observed<'_>) -> (Verdict, Vec<Dra
     let told = format!("{} documents, {} chunks", documents.indexed, documents.chunks);
 
     let verdict = if has_index {
-        if source.spec.suspended {
+        if observed.is_suspended {
             Verdict::ready(reason::SUSPENDED, format!("suspended: no run starts; {told} still answer"))
         } else {
             Verdict::ready(reason::INDEXED, told.clone())
         }
-    } else if source.spec.suspended {
+    } else if observed.is_suspended {
         Verdict::ready(reason::SUSPENDED, "suspended: no run starts")
     } else if is_uploaded && documents.pending + documents.failed == 0 {
         Verdict::ready(reason::NO_DOCUMENTS, "nothing has been uploaded yet")
@@ -173,7 +178,7 @@ fn judge(source: &KnowledgeSource, observed: &Observed<'_>) -> (Verdict, Vec<Dra
     }
     if let Some(schedule) = &source.spec.schedule {
         let zone = source.spec.time_zone.as_deref().unwrap_or("UTC");
-        others.push(if source.spec.suspended {
+        others.push(if observed.is_suspended {
             Draft::not("ScheduleActive", reason::SUSPENDED, "suspended: no run starts")
         } else {
             Draft::is("ScheduleActive", reason::SCHEDULED, format!("{schedule} in {zone}"))
@@ -229,7 +234,7 @@ mod tests {
 
     fn verdict(source: &KnowledgeSource, standing: &Standing, trouble: Option<&str>) -> Verdict {
         let id = KnowledgeSourceId(uuid::Uuid::nil());
-        judge(source, &Observed { id, standing, trouble, missing_secret: None }).0
+        judge(source, &Observed { id, is_suspended: false, standing, trouble, missing_secret: None }).0
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn sources_and_chatbots_go_alone() {
             lab.sources("tidy").delete("web", &DeleteParams::default()).await.unwrap();
             lab.gone(&lab.sources("tidy"), "web").await;
             assert_eq!(rows(lab, "knowledge_sources", &id).await, 1);
-            lab.gone(&lab.api::<CronJob>("tidy"), "web").await;
+            lab.gone(&lab.api::<CronJob>("tidy"), "web-schedule").await;
             lab.eventually("its Jobs are gone", async || {
                 let left = lab.api::<Job>("tidy").list(&ListParams::default()).await.ok()?;
                 left.items.is_empty().then_some(())

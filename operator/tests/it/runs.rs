@@ -95,14 +95,15 @@ fn a_schedule_is_a_cron_job_while_there_is_one() {
             let sources = lab.sources("scheduled");
             lab.ready(&sources, "web").await;
             let cron_jobs = lab.api::<CronJob>("scheduled");
-            let spec = cron_jobs.get("web").await.unwrap().spec;
+            let spec = cron_jobs.get("web-schedule").await.unwrap().spec;
             assert_eq!(spec.time_zone.as_deref(), Some("Europe/Berlin"));
             assert_eq!((spec.suspend, spec.concurrency_policy.as_deref()), (Some(false), Some("Forbid")));
             let minute = spec.schedule.split(' ').next().unwrap().parse::<u8>().unwrap();
             assert!(minute < 60 && spec.schedule != "@daily", "at a minute of its own: {}", spec.schedule);
 
             // What the CronJob makes is a run under the Job's own name.
-            lab.kubectl(&["create", "job", "web-28000000", "--from=cronjob/web", "--namespace", "scheduled"]).unwrap();
+            lab.kubectl(&["create", "job", "web-28000000", "--from=cronjob/web-schedule", "--namespace", "scheduled"])
+                .unwrap();
             let trigger = |run: &docbrain_core::store::runs::RunStanding| run.trigger == "schedule:web-28000000";
             lab.eventually("the scheduled run has ended", async || {
                 lab.standing("scheduled", "web").await.ended.iter().any(trigger).then_some(())
@@ -116,7 +117,7 @@ fn a_schedule_is_a_cron_job_while_there_is_one() {
                 source.condition("ScheduleActive").is_some_and(|condition| condition.reason == "Suspended")
             })
             .await;
-            assert_eq!(cron_jobs.get("web").await.unwrap().spec.suspend, Some(true));
+            assert_eq!(cron_jobs.get("web-schedule").await.unwrap().spec.suspend, Some(true));
             annotate(lab, "scheduled", "web", "while suspended").await;
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             assert!(lab.standing("scheduled", "web").await.open.is_empty(), "no run while suspended");
@@ -125,14 +126,14 @@ fn a_schedule_is_a_cron_job_while_there_is_one() {
             spec.remove("schedule");
             spec.remove("timeZone");
             lab.put(&source).await;
-            lab.gone(&cron_jobs, "web").await;
+            lab.gone(&cron_jobs, "web-schedule").await;
             lab.gone(&lab.api::<Secret>("scheduled"), "web-schedule").await;
         })
     });
 }
 
 #[test]
-fn a_schedule_that_goes_while_suspended_leaves_nothing() {
+fn a_suspended_tenant_starts_nothing() {
     beside_others(|lab| {
         Box::pin(async {
             lab.tenant("paused").await;
@@ -140,13 +141,16 @@ fn a_schedule_that_goes_while_suspended_leaves_nothing() {
             source["spec"]["schedule"] = "@hourly".into();
             lab.put(&source).await;
             lab.ready(&lab.sources("paused"), "web").await;
-            lab.api::<CronJob>("paused").get("web").await.unwrap();
-            // A suspended tenant's sources start nothing.
+            lab.api::<CronJob>("paused").get("web-schedule").await.unwrap();
             let mut tenant = crate::harness::tenant("paused");
             tenant["spec"]["suspended"] = true.into();
             lab.put(&tenant).await;
             lab.eventually("the schedule of a suspended tenant rests", async || {
-                (lab.api::<CronJob>("paused").get("web").await.ok()?.spec.suspend == Some(true)).then_some(())
+                (lab.api::<CronJob>("paused").get("web-schedule").await.ok()?.spec.suspend == Some(true)).then_some(())
+            })
+            .await;
+            lab.judged(&lab.sources("paused"), "web", "suspended", |source| {
+                source.condition("Ready").is_some_and(|ready| ready.reason == "Suspended")
             })
             .await;
             annotate(lab, "paused", "web", "now").await;

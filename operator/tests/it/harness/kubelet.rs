@@ -7,7 +7,7 @@ use docbrain_core::env;
 use docbrain_core::ids::{KnowledgeSourceId, RunId, TenantId};
 use docbrain_core::store::{Pool, TenantTx, runs};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -84,6 +84,9 @@ impl Kubelet {
                 None => Fate::Succeeds,
             }
         };
+        if fate != Fate::Waits {
+            self.await_secret(pod).await;
+        }
         match fate {
             Fate::Waits => {}
             Fate::LacksImage => {
@@ -118,6 +121,28 @@ impl Kubelet {
                     "conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet" }],
                 });
                 self.end(pod, "Failed", 137, "Error", &evicted).await;
+            }
+        }
+    }
+
+    /// A container starts once the Secrets are there that its variables name.
+    async fn await_secret(&self, pod: &Pod) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap());
+        let env = pod.spec.as_ref().unwrap().containers[0].env.iter().flatten();
+        let named = env.filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+        for reference in named {
+            let mut is_told = false;
+            // A pod that is deleted waits for nothing.
+            for _ in 0..600 {
+                if matches!(secrets.get_opt(&reference.name).await, Ok(Some(_))) {
+                    break;
+                }
+                if !is_told {
+                    let waiting = json!({ "waiting": { "reason": "CreateContainerConfigError" } });
+                    self.patch(pod, &json!({ "containerStatuses": [container(&waiting)] })).await;
+                    is_told = true;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }
     }
