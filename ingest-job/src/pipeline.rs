@@ -109,6 +109,9 @@ impl Pipeline {
                 tx.commit().await?;
                 return Ok(Some(acquired));
             }
+            // Another run of its source may have refused it, and with it the transaction.
+            drop(tx);
+            let mut tx = self.begin().await?;
             let is_held = match runs::get(&mut tx, run).await {
                 Ok(run) => run.state == RunState::Running,
                 Err(store::Error::NotFound { .. }) => false,

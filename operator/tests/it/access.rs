@@ -300,6 +300,8 @@ enum Situation {
     Departure,
     /// A Job ended before its run.
     LostRun,
+    /// A Job's pod does not start.
+    StuckRun,
     /// A chatbot loses its key twice.
     OldNews,
 }
@@ -312,6 +314,7 @@ fn situation(right: &Right) -> Situation {
         ("chatbots" | "knowledgesources", "list" | "delete") | ("namespaces", "delete") => Situation::Departure,
         ("jobs", "list") => Situation::LostSource,
         ("jobs", "delete") => Situation::LostRun,
+        ("pods", "list") => Situation::StuckRun,
         ("cronjobs" | "secrets", "delete") => Situation::LostSchedule,
         ("events", "patch") => Situation::OldNews,
         _ => Situation::Arrival,
@@ -328,6 +331,10 @@ async fn prepare(lab: &Lab, situation: Situation, name: &str) {
             furnished(lab, name).await;
             lab.kubelet.expect(name, "restarted", &[Fate::LeavesRun, Fate::Succeeds]);
         }
+        Situation::StuckRun => {
+            furnished(lab, name).await;
+            lab.kubelet.expect(name, "stuck", &[Fate::LacksImage]);
+        }
     }
 }
 
@@ -339,6 +346,7 @@ async fn bring_about(lab: &Lab, situation: Situation, name: &str) {
         Situation::LostSource => drop(lab.sources(name).delete("web", &DeleteParams::default()).await.unwrap()),
         Situation::Departure => drop(lab.tenants().delete(name, &DeleteParams::default()).await.unwrap()),
         Situation::LostRun => drop(lab.put(&site(name, "restarted")).await),
+        Situation::StuckRun => drop(lab.put(&site(name, "stuck")).await),
         Situation::OldNews => again(lab, name).await,
     }
 }

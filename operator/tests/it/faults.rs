@@ -149,7 +149,9 @@ fn an_api_server_that_was_away_is_found_again() {
                 lab.cluster.api_server("start");
             }
             lab.eventually("the API server is back", async || lab.tenants().get("outage").await.ok()).await;
-            // Longer away than a lease holds, an operator gives up and is started again, as Kubernetes does.
+            // Longer away than a lease holds, an operator gives up, within the twelve seconds that it looks at its lease for,
+            // and is started again, as Kubernetes does.
+            tokio::time::sleep(Duration::from_secs(13)).await;
             if operator.has_ended() {
                 operator = lab.start_operator(OPERATOR).await;
             }
