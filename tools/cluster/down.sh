@@ -10,11 +10,12 @@ take_turn
 end_pods() {
   local id left
   # A pod's processes are in the cluster's control group; what looks after them names its socket.
-  for id in $(grep -lazF "$CLUSTER/run/containerd.sock" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3); do
+  for id in $(grep -lazF "$CLUSTER/run/containerd.sock" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3 || true); do
     [[ $(readlink "/proc/$id/exe") != *containerd-shim* ]] || kill -s KILL "$id" 2>/dev/null || true
   done
   for _ in {1..100}; do
-    left=$(find /sys/fs/cgroup -path "*/$GROUP/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u)
+    # A group may go while it is read.
+    left=$(find /sys/fs/cgroup -path "*/$GROUP/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u || true)
     [ -n "$left" ] || break
     # shellcheck disable=SC2086
     kill -s KILL $left 2>/dev/null || true
