@@ -11,6 +11,7 @@
 //! | [`secret_watch`] | changes of Secrets that resources name |
 //! | [`lease`] | at most one operator writes |
 //! | [`program`], [`config`], [`http`], [`metrics`] | around it |
+//! | [`definitions`] | writes the definitions of the resources |
 //!
 //! Invariants: the operator never writes a spec; a status is written only where it changes; a run is a row before it is a
 //! Job, and its Job's name follows from its id; a late reconcile never undoes a newer one
@@ -21,6 +22,7 @@ pub mod conditions;
 pub mod config;
 pub mod context;
 pub mod controller;
+pub mod definitions;
 pub mod http;
 pub mod knowledge_source;
 pub mod lease;

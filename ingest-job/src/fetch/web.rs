@@ -1,6 +1,6 @@
 //! Pages of web sites.
 //!
-//! The walk is decided by [`plan`] alone and pages are settled in its order, so that two crawls of the same site come to
+//! The walk is decided by `plan` alone and pages are settled in its order, so that two crawls of the same site come to
 //! the same pages. What untrusted pages link to is read in the parser's sandbox.
 
 use std::collections::HashSet;
