@@ -181,6 +181,8 @@ where
 }
 
 /// Writes a status if it is another than before, and tells of it in an event where the verdict has changed.
+///
+/// The whole status is replaced, by a JSON patch: it is the operator's alone, and server-side apply costs the API server more.
 pub async fn report<K, S>(
     context: &Context,
     api: &Api<K>,
@@ -198,9 +200,14 @@ where
     }
     let kind = K::kind(&());
     let started = Instant::now();
-    let patch = json!({ "apiVersion": K::api_version(&()), "kind": kind, "status": status });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch)).await {
+    // What another resource of that name is like is its own affair.
+    let operations = json!([
+        { "op": "test", "path": "/metadata/uid", "value": object.uid() },
+        { "op": "add", "path": "/status", "value": status },
+    ]);
+    let patch = Patch::<()>::Json(serde_json::from_value(operations).expect("it is a JSON patch"));
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(&object.name_any(), &params, &patch).await {
         Ok(_) => {}
         Err(error) if is_not_found(&error) => return Ok(()),
         Err(error) => return Err(error).doing("write the status"),
@@ -213,7 +220,9 @@ where
             && condition.reason == verdict.words().0
             && holds(before_conditions, "Ready") == verdict.is_ready()
     });
-    if !was_told {
+    // That a new resource is ready is no news: ten thousand of them would be ten thousand events.
+    let is_as_expected = before_conditions.is_empty() && verdict.is_ready();
+    if !was_told && !is_as_expected {
         tell(context, object.object_ref(&()), verdict).await;
     }
     Ok(())
