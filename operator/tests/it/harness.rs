@@ -126,9 +126,12 @@ impl Lab {
 
     /// Where the operator finds its database.
     pub(crate) fn database_url(&self) -> String {
-        let options = (*self.owner.connect_options()).clone();
-        let options = options.host("127.0.0.1").port(self.gate.port);
-        options.to_url_lossy().to_string()
+        let mut url = self.owner.connect_options().to_url_lossy();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(self.gate.port)).unwrap();
+        // It names the folder of a socket, where Postgres listens on one.
+        url.set_query(None);
+        url.to_string()
     }
 
     /// A kubeconfig of a ServiceAccount with this name, which may do anything unless it is told otherwise.
