@@ -132,6 +132,30 @@ fn first_chatbot(display_name: &str) -> Value {
     json!({ "displayName": display_name, "knowledgeSources": [{ "name": FIRST_SOURCE }] })
 }
 
+/// Locks the row of a resource, if it is still at `revision`.
+async fn lock(
+    tx: &mut TenantTx,
+    resource: &Named<'_>,
+    revision: Option<i64>,
+) -> Result<store::specs::Locked, store::Error> {
+    let locked = store::specs::lock(tx, resource.kind, resource.name).await?;
+    match revision {
+        Some(expected) if expected != locked.revision => {
+            Err(store::Error::Changed { expected, current: locked.revision })
+        }
+        _ => Ok(locked),
+    }
+}
+
+/// Deletes the rows of a resource whose row is locked.
+async fn delete_rows(tx: &mut TenantTx, kind: Kind, locked: &store::specs::Locked) -> Result<(), store::Error> {
+    match kind {
+        Kind::Tenant => store::tenants::delete(tx).await,
+        Kind::Chatbot => store::chatbots::delete(tx, locked.id.into()).await,
+        Kind::KnowledgeSource => store::sources::delete(tx, locked.id.into()).await,
+    }
+}
+
 /// Notes a change of a resource in the audit log.
 async fn note(
     tx: &mut TenantTx,

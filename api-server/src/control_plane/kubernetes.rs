@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use docbrain_core::ids::TenantId;
 use docbrain_core::provision::{self, ProvisionError};
-use docbrain_core::store::chatbots::ChatbotRef;
 use docbrain_core::store::{self, Pool, TenantTx};
 use docbrain_crds::manifest::{self, Kind, Resource, spec_schema};
 use docbrain_crds::{API_VERSION, MANAGED_BY_LABEL, Tenant};
@@ -25,7 +24,7 @@ mod ownership;
 mod registration;
 
 use self::cluster::{CallError, Cluster, Place};
-use super::{Author, ControlPlane, Manager, Named, Refusal, Registration, note};
+use super::{Author, ControlPlane, Manager, Named, Refusal, Registration, delete_rows, lock, note};
 
 /// How often an edit begins anew because somebody else has changed the object meanwhile, be it its status.
 const ATTEMPTS: u32 = 5;
@@ -243,19 +242,11 @@ impl ControlPlane for Kubernetes {
                 }
             }
         }
-        match kind {
-            // The operator ends what is at work before it deletes the rows, or keeps them.
-            Kind::Tenant => return Ok(tx.commit().await?),
-            Kind::Chatbot => {
-                let chatbot = ChatbotRef::Name(resource.name.to_owned());
-                let id = store::chatbots::describe(&mut tx, &chatbot).await?.id;
-                store::chatbots::delete(&mut tx, id).await?;
-            }
-            Kind::KnowledgeSource => {
-                let id = store::sources::by_name(&mut tx, resource.name).await?.id;
-                store::sources::delete(&mut tx, id).await?;
-            }
+        // The operator ends what is at work in a tenant before it deletes the rows, or keeps them.
+        if kind == Kind::Tenant {
+            return Ok(tx.commit().await?);
         }
+        delete_rows(&mut tx, kind, &locked).await?;
         note(&mut tx, author, resource, "delete", &json!({ "before": locked.spec })).await?;
         Ok(tx.commit().await?)
     }
@@ -270,20 +261,6 @@ impl ControlPlane for Kubernetes {
 
     async fn keep_up(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
         registration::take_back_broken(self, now).await
-    }
-}
-
-async fn lock(
-    tx: &mut TenantTx,
-    resource: &Named<'_>,
-    revision: Option<i64>,
-) -> Result<store::specs::Locked, store::Error> {
-    let locked = store::specs::lock(tx, resource.kind, resource.name).await?;
-    match revision {
-        Some(expected) if expected != locked.revision => {
-            Err(store::Error::Changed { expected, current: locked.revision })
-        }
-        _ => Ok(locked),
     }
 }
 

@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use docbrain_core::ids::TenantId;
 use docbrain_core::provision;
-use docbrain_core::store::chatbots::ChatbotRef;
 use docbrain_core::store::{self, Pool, TenantTx};
 use docbrain_crds::manifest::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    Author, ControlPlane, FIRST_CHATBOT, FIRST_SOURCE, Named, Refusal, Registration, first_chatbot, first_source, note,
+    Author, ControlPlane, FIRST_CHATBOT, FIRST_SOURCE, Named, Refusal, Registration, delete_rows, first_chatbot,
+    first_source, lock, note,
 };
 
 /// Writes rows as the API's role.
@@ -69,22 +69,8 @@ impl ControlPlane for Local {
 
     async fn delete(&self, author: &Author<'_>, resource: &Named<'_>, revision: Option<i64>) -> Result<(), Refusal> {
         let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
-        let locked = store::specs::lock(&mut tx, resource.kind, resource.name).await?;
-        if let Some(expected) = revision.filter(|&expected| expected != locked.revision) {
-            return Err(store::Error::Changed { expected, current: locked.revision }.into());
-        }
-        match resource.kind {
-            Kind::Tenant => store::tenants::delete(&mut tx).await?,
-            Kind::Chatbot => {
-                let chatbot = ChatbotRef::Name(resource.name.to_owned());
-                let id = store::chatbots::describe(&mut tx, &chatbot).await?.id;
-                store::chatbots::delete(&mut tx, id).await?;
-            }
-            Kind::KnowledgeSource => {
-                let id = store::sources::by_name(&mut tx, resource.name).await?.id;
-                store::sources::delete(&mut tx, id).await?;
-            }
-        }
+        let locked = lock(&mut tx, resource, revision).await?;
+        delete_rows(&mut tx, resource.kind, &locked).await?;
         if resource.kind != Kind::Tenant {
             note(&mut tx, author, resource, "delete", &json!({ "before": locked.spec })).await?;
         }

@@ -9,7 +9,7 @@ use super::{Error, TenantTx};
 
 /// The name that the value of a reference has among the tenant's secrets.
 pub fn name_of(reference: &SecretKeyRef) -> String {
-    format!("ref/{}/{}", reference.name, reference.key)
+    super::secrets::referred(&reference.name, &reference.key)
 }
 
 /// Keeps the value of a reference; `false`, and nothing is written, when it is the one that is kept already.

@@ -3,14 +3,13 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use docbrain_core::env;
-use docbrain_core::store::runs::{self, RunRow, RunState};
+use docbrain_core::store::runs::{RunRow, RunState};
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::harness::{Tenant, World};
+use crate::harness::{Random, Tenant, World};
 use crate::repository::Repository;
 
 async fn git(world: &World, name: &str, url: &str, more: &str) -> Tenant {
@@ -337,29 +336,13 @@ async fn killed_twenty_times_at_random_it_leaves_what_an_undisturbed_run_leaves(
     let calm = git(&world, "calm", &repository.url(), "").await;
     run(&world, &calm, "first").await;
     let expected = world.index(&calm).await;
-    // A fixed sequence (Knuth's MMIX constants), so that a failure can be looked at again.
-    let mut state = 20_261_126_u64;
-    let mut random = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut random = Random(20_261_126);
     let (mut kills, mut round) = (0, 0);
     while kills < 20 {
         round += 1;
         let tenant = git(&world, &format!("storm-{round}"), &repository.url(), "").await;
         let run = world.enqueue(&tenant, "first").await;
-        for _ in 0..4 {
-            let mut process = world.start(&tenant, run);
-            tokio::time::sleep(Duration::from_millis(60 + random(900))).await;
-            if process.try_wait().unwrap().is_some() {
-                break;
-            }
-            process.kill().await.unwrap();
-            kills += 1;
-            let mut tx = world.begin(tenant.id).await;
-            runs::expire(&mut tx, run).await.unwrap();
-            tx.commit().await.unwrap();
-        }
+        kills += world.kill_at_random(&tenant, run, &mut random, (4, 60, 900)).await;
         let row = world.finish(&tenant, run).await;
         assert_eq!(row.state, RunState::Succeeded, "round {round}");
         assert_eq!(world.index(&tenant).await, expected, "round {round}");

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use docbrain_core::env;
 use docbrain_core::ids::{KnowledgeSourceId, RunId, TenantId};
@@ -18,6 +19,16 @@ use sqlx::{ConnectOptions, PgPool};
 use tokio::process::{Child, Command};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+/// A fixed sequence (Knuth's MMIX constants), so that a failure can be looked at again.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    fn below(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
 
 pub(crate) struct World {
     pub(crate) owner: Pool,
@@ -125,6 +136,29 @@ impl World {
         .fetch_all(&self.owner)
         .await
         .unwrap()
+    }
+
+    /// Starts a run at most `times`, and kills its process each time, some milliseconds later than `least`, unless it has
+    /// ended; how often it was killed.
+    pub(crate) async fn kill_at_random(
+        &self,
+        tenant: &Tenant,
+        run: RunId,
+        random: &mut Random,
+        (times, least, spread): (usize, u64, u64),
+    ) -> usize {
+        for kills in 0..times {
+            let mut process = self.start(tenant, run);
+            tokio::time::sleep(Duration::from_millis(least + random.below(spread))).await;
+            if process.try_wait().unwrap().is_some() {
+                return kills;
+            }
+            process.kill().await.unwrap();
+            let mut tx = self.begin(tenant.id).await;
+            runs::expire(&mut tx, run).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        times
     }
 
     /// Lets a run begin, and go on, until it has ended.

@@ -9,7 +9,7 @@ use docbrain_core::store::runs::{self, RunState};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::harness::{Tenant, World};
+use crate::harness::{Random, Tenant, World};
 
 const MARKDOWN: &str = "{strategy: Markdown, size: 64, overlap: 0}";
 
@@ -204,12 +204,7 @@ async fn wait_for_lock(world: &World, table: &str) {
 async fn killed_fifty_times_at_random_it_leaves_what_an_undisturbed_run_leaves(owner: PgPool) {
     let world = World::new(owner).await;
     let expected = undisturbed(&world).await;
-    // A fixed sequence (Knuth's MMIX constants), so that a failure can be looked at again.
-    let mut state = 20_261_123_u64;
-    let mut random = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut random = Random(20_261_123);
     let mut kills = 0;
     let mut round = 0;
     while kills < 50 {
@@ -218,18 +213,7 @@ async fn killed_fifty_times_at_random_it_leaves_what_an_undisturbed_run_leaves(o
         fill(&world, &tenant).await;
         let run = world.enqueue(&tenant, "first").await;
         // A few deaths a run: a document that is in flight each time would rightly be blamed.
-        for _ in 0..4 {
-            let mut process = world.start(&tenant, run);
-            tokio::time::sleep(Duration::from_millis(60 + random(900))).await;
-            if process.try_wait().unwrap().is_some() {
-                break;
-            }
-            process.kill().await.unwrap();
-            kills += 1;
-            let mut tx = world.begin(tenant.id).await;
-            runs::expire(&mut tx, run).await.unwrap();
-            tx.commit().await.unwrap();
-        }
+        kills += world.kill_at_random(&tenant, run, &mut random, (4, 60, 900)).await;
         let row = world.finish(&tenant, run).await;
         assert_eq!(row.state, RunState::Succeeded, "round {round}");
         assert_eq!(world.index(&tenant).await, expected, "round {round}");

@@ -8,7 +8,7 @@ use docbrain_core::env;
 use docbrain_core::store::runs::{self, RunRow, RunState};
 use sqlx::PgPool;
 
-use crate::harness::{Tenant, World};
+use crate::harness::{Random, Tenant, World};
 use crate::site::{Reply, Site};
 
 const PDF: &[u8] = include_bytes!("../../testdata/manual.pdf");
@@ -415,30 +415,14 @@ async fn killed_twenty_times_at_random_it_leaves_what_an_undisturbed_crawl_leave
     run(&world, &calm, "first").await;
     let expected = world.index(&calm).await;
     assert!(expected.len() > 60, "{}", expected.len());
-    // A fixed sequence (Knuth's MMIX constants), so that a failure can be looked at again.
-    let mut state = 20_261_125_u64;
-    let mut random = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut random = Random(20_261_125);
     let mut kills = 0;
     let mut round = 0;
     while kills < 20 {
         round += 1;
         let tenant = web(&world, &format!("storm-{round}"), &site, ", maxDepth: 30").await;
         let run = world.enqueue(&tenant, "first").await;
-        for _ in 0..5 {
-            let mut process = world.start(&tenant, run);
-            tokio::time::sleep(Duration::from_millis(100 + random(1_200))).await;
-            if process.try_wait().unwrap().is_some() {
-                break;
-            }
-            process.kill().await.unwrap();
-            kills += 1;
-            let mut tx = world.begin(tenant.id).await;
-            runs::expire(&mut tx, run).await.unwrap();
-            tx.commit().await.unwrap();
-        }
+        kills += world.kill_at_random(&tenant, run, &mut random, (5, 100, 1_200)).await;
         let row = world.finish(&tenant, run).await;
         assert_eq!(row.state, RunState::Succeeded, "round {round}");
         assert_eq!(world.index(&tenant).await, expected, "round {round}");
