@@ -17,9 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::conditions::{Verdict, reason, settle};
 use crate::context::Context;
-use crate::reconcile::{
-    Doing, ReconcileError, ensure_finalizer, is_forced, now, reference, remove_finalizer, report, settled,
-};
+use crate::reconcile::{Doing, ReconcileError, ensure_finalizer, is_forced, now, reference, remove_finalizer, report};
 use crate::secret_watch::SecretName;
 use crate::tenant::retains_rows;
 
@@ -39,7 +37,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     }
     if let Some(verdict) = without_tenant(&context, &namespace) {
         write_status(&context, &api, &chatbot, None, &verdict, Vec::new(), None).await?;
-        return Ok(settled());
+        return Ok(Action::await_change());
     }
     ensure_finalizer(&api, &*chatbot, FINALIZER).await?;
     let key_ref = chatbot.spec.model.as_ref().and_then(|model| model.api_key_secret_ref.as_ref());
@@ -55,7 +53,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
         Err(ProvisionError::NoTenant { .. }) => {
             let verdict = tenant_not_ready(&namespace);
             write_status(&context, &api, &chatbot, None, &verdict, Vec::new(), None).await?;
-            return Ok(settled());
+            return Ok(Action::await_change());
         }
         begun => begun?,
     };
@@ -84,7 +82,7 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
         Some(judgement.sources_ready),
     )
     .await?;
-    Ok(settled())
+    Ok(Action::await_change())
 }
 
 /// What a resource is told whose namespace is no tenant's.
@@ -211,7 +209,7 @@ async fn finalize(context: &Context, api: &Api<Chatbot>, chatbot: &Chatbot) -> R
         }
     }
     remove_finalizer(api, chatbot, FINALIZER).await?;
-    Ok(settled())
+    Ok(Action::await_change())
 }
 
 async fn unpublish(context: &Context, namespace: &str, chatbot: &Chatbot) -> Result<(), ReconcileError> {

@@ -1,8 +1,9 @@
 //! What every reconcile works with, and what controllers tell each other.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docbrain_core::provision::Provisioner;
 use docbrain_core::store::Pool;
@@ -12,6 +13,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource};
+use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::config::Config;
@@ -24,6 +26,8 @@ const NEWS: usize = 4096;
 /// The first pause after a failure, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// While something that was applied is not applied again.
+const FRESH: Duration = Duration::from_mins(1);
 
 /// Who the operator is to the API server: owner of status, finalizers and what it makes.
 pub const FIELD_MANAGER: &str = "docbrain-operator";
@@ -56,6 +60,8 @@ pub struct Context {
     pub jobs: Store<Job>,
     /// Pauses after failures.
     pub backoff: Backoff,
+    /// Schedules that were applied lately.
+    pub schedules: Applied,
     /// Which knowledge sources can answer.
     pub knowledge: Knowledge,
     /// Namespaces whose tenant has just become ready, been suspended, or been let go on.
@@ -156,9 +162,51 @@ impl Backoff {
     }
 }
 
+/// What was applied lately. While a run is at work its source is looked at every few seconds, which changes nothing but the
+/// status.
+#[derive(Default)]
+pub struct Applied(Mutex<HashMap<String, (u64, Instant)>>);
+
+impl Applied {
+    /// Whether just this was applied for the resource of this uid a moment ago.
+    pub fn is_fresh(&self, uid: &str, desired: &impl Serialize) -> bool {
+        let applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.get(uid).is_some_and(|(hash, at)| *hash == hash_of(desired) && at.elapsed() < FRESH)
+    }
+
+    /// Notes that this was applied.
+    pub fn note(&self, uid: &str, desired: &impl Serialize) {
+        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.insert(uid.to_owned(), (hash_of(desired), Instant::now()));
+    }
+
+    /// Forgets a resource.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+fn hash_of(desired: &impl Serialize) -> u64 {
+    let mut hash = DefaultHasher::new();
+    serde_json::to_vec(desired).expect("objects of Kubernetes are JSON").hash(&mut hash);
+    hash.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_applied_is_fresh_until_it_is_to_be_another() {
+        let applied = Applied::default();
+        assert!(!applied.is_fresh("a", &"hourly"));
+        applied.note("a", &"hourly");
+        assert!(applied.is_fresh("a", &"hourly"));
+        assert!(!applied.is_fresh("a", &"daily"));
+        assert!(!applied.is_fresh("b", &"hourly"));
+        applied.forget("a");
+        assert!(!applied.is_fresh("a", &"hourly"));
+    }
 
     #[test]
     fn pauses_double_up_to_a_cap_and_begin_again_after_success() {

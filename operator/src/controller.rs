@@ -22,6 +22,8 @@ use crate::context::Context;
 use crate::metrics::Metrics;
 use crate::reconcile::ReconcileError;
 
+/// Until every resource has been looked at again, though nothing happened to it.
+const LOOK_AGAIN: Duration = Duration::from_mins(20);
 /// How long one reconcile may take.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Annotations that ask the operator for something begin so.
@@ -185,6 +187,21 @@ pub async fn run<K, F>(
         .run(watched, after_failure, context)
         .for_each(|_| std::future::ready(()))
         .await;
+}
+
+/// Asks for every resource once in a while, one after the other, so that they do not come together. A queue of all of them in
+/// memory would be as large as their names.
+pub fn again<K: Kind>(store: Store<K>) -> impl Stream<Item = ObjectRef<K>> + Send {
+    futures::stream::unfold((store, Vec::<Arc<K>>::new(), LOOK_AGAIN), |(store, mut round, mut pause)| async move {
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Some(object) = round.pop() {
+                return Some((ObjectRef::from_obj(&*object), (store, round, pause)));
+            }
+            round = store.state();
+            pause = LOOK_AGAIN.checked_div(round.len().try_into().unwrap_or(u32::MAX)).unwrap_or(LOOK_AGAIN);
+        }
+    })
 }
 
 /// Turns news on a channel into requests; who missed some is told by `None`.

@@ -22,7 +22,6 @@ use crate::chatbot::{tenant_not_ready, without_tenant};
 use crate::context::Context;
 use crate::reconcile::{
     Doing, ReconcileError, apply, ensure_finalizer, is_conflict, is_forced, is_not_found, reference, remove_finalizer,
-    settled,
 };
 use crate::secret_watch::SecretName;
 use crate::tenant::retains_rows;
@@ -54,7 +53,7 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
     }
     if let Some(verdict) = without_tenant(&context, &namespace) {
         status::write_verdict(&context, &api, &source, &verdict).await?;
-        return Ok(settled());
+        return Ok(Action::await_change());
     }
     ensure_finalizer(&api, &*source, FINALIZER).await?;
     let is_suspended = source.spec.suspended || context.is_suspended(&namespace);
@@ -63,14 +62,14 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
         // Its Tenant is on its way, and will call.
         Err(ProvisionError::NoTenant { .. }) => {
             status::write_verdict(&context, &api, &source, &tenant_not_ready(&namespace)).await?;
-            return Ok(settled());
+            return Ok(Action::await_change());
         }
         begun => begun?,
     };
     let written = match provision::write(&mut tx, &Manifest::KnowledgeSource(KnowledgeSource::clone(&source))).await {
         Err(ProvisionError::Refused(refusal)) => {
             status::write_refusal(&context, &api, &source, &refusal).await?;
-            return Ok(settled());
+            return Ok(Action::await_change());
         }
         written => written?,
     };
@@ -119,7 +118,7 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
     };
     let is_ready = status::write(&context, &api, &source, &observed).await?;
     context.knowledge.note(ObjectRef::from_obj(&*source), Some(is_ready));
-    Ok(if matches!(step, Step::Nothing) { settled() } else { Action::requeue(PROGRESS) })
+    Ok(if matches!(step, Step::Nothing) { Action::await_change() } else { Action::requeue(PROGRESS) })
 }
 
 /// The knowledge source that a Job belongs to, be it by way of a CronJob.
@@ -239,12 +238,19 @@ async fn schedule(
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(namespace);
     let secrets: Api<Secret> = context.namespaced(namespace);
     let name = build::schedule_name(&source.name_any());
+    let uid = source.uid().unwrap_or_default();
     if let (Some(environment), Some(_)) = (environment, &source.spec.schedule) {
-        let (secret, cron_job) =
+        let desired =
             build::schedule(source, id, is_suspended, environment, &context.config.ingest, &context.config.addresses);
-        apply(&secrets, &secret).await?;
-        apply(&cron_jobs, &cron_job).await?;
+        if context.schedules.is_fresh(&uid, &desired) {
+            return Ok(());
+        }
+        let (secret, cron_job) = &desired;
+        apply(&secrets, secret).await?;
+        apply(&cron_jobs, cron_job).await?;
+        context.schedules.note(&uid, &desired);
     } else if status::may_have_had_schedule(source) {
+        context.schedules.forget(&uid);
         for deleted in [
             cron_jobs.delete(&name, &DeleteParams::background()).await.map(drop),
             secrets.delete(&name, &DeleteParams::default()).await.map(drop),
@@ -267,7 +273,7 @@ async fn finalize(
     let namespace = source.namespace().unwrap_or_default();
     let name = source.name_any();
     if !source.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-        return Ok(settled());
+        return Ok(Action::await_change());
     }
     let jobs: Api<Job> = context.namespaced(&namespace);
     let cron_jobs = context.namespaced::<k8s_openapi::api::batch::v1::CronJob>(&namespace);
@@ -289,6 +295,7 @@ async fn finalize(
         }
     }
     remove_finalizer(api, source, FINALIZER).await?;
+    context.schedules.forget(&source.uid().unwrap_or_default());
     context.knowledge.note(ObjectRef::from_obj(source), None);
-    Ok(settled())
+    Ok(Action::await_change())
 }

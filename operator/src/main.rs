@@ -66,7 +66,8 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// One thread: it waits for others most of the time, and one heap is smaller than two.
+#[tokio::main(flavor = "current_thread")]
 async fn run(config: docbrain_operator::config::Config, settings: &Settings) -> ExitCode {
     let telemetry = telemetry::start("docbrain-operator", settings);
     let stop = CancellationToken::new();

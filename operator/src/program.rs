@@ -22,8 +22,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::context::{Backoff, Context, FIELD_MANAGER, Knowledge, news};
-use crate::controller::{self, FirstPass, Kind, changes, heard, watched};
+use crate::context::{Applied, Backoff, Context, FIELD_MANAGER, Knowledge, news};
+use crate::controller::{self, FirstPass, Kind, again, changes, heard, watched};
 use crate::http::{self, Vitals};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
@@ -80,6 +80,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         secrets: Secrets::new(RingSource::Given(Arc::clone(&config.encryption_keys))),
         secret_watch: SecretWatch::new(client.clone()),
         backoff: Backoff::default(),
+        schedules: Applied::default(),
         knowledge: Knowledge::default(),
         tenants_ready: news(),
         owner: owner.clone(),
@@ -144,7 +145,8 @@ async fn reconcile_all(
     let tenants_seen = FirstPass::over(tenants.clone());
     let tenants_controller =
         Controller::for_stream(changes(Api::all(client.clone()), metrics.clone(), tenants_writer), tenants.clone())
-            .watches_stream(tenant::namespaces_going(client.clone()), |namespace| tenant::owner_of(&namespace));
+            .watches_stream(tenant::namespaces_going(client.clone()), |namespace| tenant::owner_of(&namespace))
+            .reconcile_on(again(tenants.clone()));
     let tenants_run = controller::run(
         tenants_controller,
         Arc::clone(&context),
@@ -168,7 +170,8 @@ async fn reconcile_all(
             .watches_stream(of_jobs, |job| knowledge_source::of_job(&job))
             .reconcile_on(in_new_tenants::<KnowledgeSource>(&context, sources.clone()))
             .reconcile_on(asked_for(run_news.subscribe(), sources.clone()))
-            .reconcile_on(by_secret(&context, knowledge_source::keyed_by));
+            .reconcile_on(by_secret(&context, knowledge_source::keyed_by))
+            .reconcile_on(again(sources.clone()));
     let sources_run = async {
         tenants_seen.is_over().await;
         controller::run(
@@ -195,7 +198,8 @@ async fn reconcile_all(
         Controller::for_stream(changes(Api::all(client.clone()), metrics.clone(), chatbots_writer), chatbots.clone())
             .reconcile_on(in_new_tenants::<Chatbot>(&context, chatbots.clone()))
             .reconcile_on(by_knowledge)
-            .reconcile_on(by_secret(&context, chatbot::keyed_by));
+            .reconcile_on(by_secret(&context, chatbot::keyed_by))
+            .reconcile_on(again(chatbots.clone()));
     let chatbots_run = async {
         tenants_seen.is_over().await;
         sources_seen.is_over().await;

@@ -8,7 +8,6 @@ use docbrain_crds::{Condition, FORCE_FINALIZE};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
@@ -18,9 +17,6 @@ use serde_json::json;
 
 use crate::conditions::{Verdict, holds};
 use crate::context::{Context, FIELD_MANAGER};
-
-/// Until a resource that nothing happened to is looked at again; jittered, so that they do not come together.
-const LOOK_AGAIN: Duration = Duration::from_mins(20);
 
 /// Why a reconcile is to be tried again. What a person has to mend is no error but a verdict.
 #[derive(Debug, thiserror::Error)]
@@ -108,11 +104,6 @@ pub fn is_conflict(error: &kube::Error) -> bool {
 /// Whether the API server says that it is not there.
 pub fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
-}
-
-/// Nothing to do before the next change, or some minutes.
-pub fn settled() -> Action {
-    Action::requeue(LOOK_AGAIN.mul_f64(rand::random_range(0.8..1.2)))
 }
 
 /// Now, as conditions tell it.

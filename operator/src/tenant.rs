@@ -17,8 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use crate::conditions::{Draft, Verdict, reason, settle};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::reconcile::{
-    Doing, ReconcileError, apply, ensure_finalizer, is_conflict, is_forced, is_not_found, now, remove_finalizer,
-    report, settled,
+    Doing, ReconcileError, apply, ensure_finalizer, is_conflict, is_forced, is_not_found, now, remove_finalizer, report,
 };
 
 mod build;
@@ -69,7 +68,7 @@ pub async fn reconcile(tenant: Arc<Tenant>, context: Arc<Context>) -> Result<Act
     }
     Ok(match found.verdict {
         Verdict::Reconciling { .. } => Action::requeue(SOON),
-        Verdict::Ready { .. } | Verdict::Stalled { .. } => settled(),
+        Verdict::Ready { .. } | Verdict::Stalled { .. } => Action::await_change(),
     })
 }
 
@@ -223,7 +222,7 @@ async fn write_status(
 /// Chatbots and knowledge sources go first, then the rows, then the namespace.
 async fn finalize(context: &Context, api: &Api<Tenant>, tenant: &Tenant) -> Result<Action, ReconcileError> {
     if !tenant.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-        return Ok(settled());
+        return Ok(Action::await_change());
     }
     let name = tenant.own_namespace();
     let namespaces = context.cluster::<Namespace>();
@@ -259,7 +258,7 @@ async fn finalize(context: &Context, api: &Api<Tenant>, tenant: &Tenant) -> Resu
         return waiting(context, api, tenant, format!("namespace {name} is still being deleted")).await;
     }
     remove_finalizer(api, tenant, FINALIZER).await?;
-    Ok(settled())
+    Ok(Action::await_change())
 }
 
 async fn waiting(
