@@ -258,11 +258,21 @@ pub fn check_source(source: &KnowledgeSource) -> Result<(), ProvisionError> {
     let problems = [("spec.schedule", of_schedule), ("spec.timeZone", of_zone)];
     let problems: Vec<String> =
         problems.into_iter().filter_map(|(field, error)| error.map(|error| format!("{field}: {error}"))).collect();
-    if problems.is_empty() {
+    if problems.is_empty() { Ok(()) } else { Err(refused(source, problems)) }
+}
+
+/// Refuses a change that the API server of Kubernetes refuses; where a resource is of a cluster, that one has judged it.
+fn check_change(source: &KnowledgeSource, before: &KnowledgeSourceSpec) -> Result<(), ProvisionError> {
+    if origin_of(&source.metadata).uid.is_some() {
         return Ok(());
     }
+    let before = KnowledgeSource::new(name_of(&source.metadata), before.clone());
+    source.validate_cel_update(&before).map_err(|error| refused(source, vec![error.to_string()]))
+}
+
+fn refused(source: &KnowledgeSource, problems: Vec<String>) -> ProvisionError {
     let (kind, name) = (Kind::KnowledgeSource.name().to_owned(), name_of(&source.metadata).to_owned());
-    Err(ManifestError::Refused { document: 1, kind, name, problems }.into())
+    ManifestError::Refused { document: 1, kind, name, problems }.into()
 }
 
 /// A change of where documents come from, or of how they are cut, asks for a run.
@@ -277,12 +287,16 @@ async fn write_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<Wri
         .map(|before| serde_json::from_value(before.spec))
         .transpose()
         .map_err(|source| store::Error::Inconsistent { table: "knowledge_sources", source })?;
+    let is_new = before.is_none();
+    if let Some(before) = &before {
+        check_change(source, before)?;
+    }
     let written = store::sources::put(tx, name, &source.spec, origin).await?;
     let id = KnowledgeSourceId(written.id);
     if wants_run(before.as_ref(), &source.spec) {
-        let is_uploaded = source.spec.source.upload.is_some();
-        let is_empty = store::documents::count(tx, Some(&[id])).await? == store::documents::Counts::default();
-        if !(is_uploaded && is_empty) {
+        let awaits_uploads = source.spec.source.upload.is_some()
+            && (is_new || store::documents::count(tx, Some(&[id])).await? == store::documents::Counts::default());
+        if !awaits_uploads {
             store::runs::enqueue(tx, id, &format!("spec:{}", written.revision)).await?;
         }
     }

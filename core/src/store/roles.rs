@@ -126,20 +126,12 @@ pub async fn remove(owner: &Pool, tenant: TenantId) -> Result<(), Error> {
     Ok(())
 }
 
-/// The URL of the same database for another role.
+/// The URL of the same database for another role, with the same demands on TLS.
 pub fn url(owner_url: &str, login: Login, secret: &SecretString) -> Result<SecretString, Error> {
     let options: PgConnectOptions = owner_url.parse().map_err(|source| Error::BadUrl { source })?;
-    let host = match options.get_socket() {
-        Some(folder) => format!(
-            "/{}?host={}&port={}",
-            options.get_database().unwrap_or("postgres"),
-            folder.display(),
-            options.get_port()
-        ),
-        None => {
-            format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or("postgres"))
-        }
-    };
-    let separator = if options.get_socket().is_some() { "localhost" } else { "" };
-    Ok(format!("postgres://{}:{}@{separator}{host}", login.name(), login.password(secret)).into())
+    // Postgres' own rule: who names no database means the one of the same name.
+    let database = options.get_database().unwrap_or(options.get_username()).to_owned();
+    let password = login.password(secret);
+    let url = options.username(&login.name()).password(&password).database(&database).to_url_lossy();
+    Ok(String::from(url).into())
 }

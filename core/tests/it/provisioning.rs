@@ -225,6 +225,23 @@ async fn what_a_manifest_and_other_edits_come_to_is_checked(owner: PgPool) {
     assert!(refused.to_string().contains("overlap must be smaller than size"), "{refused}");
 }
 
+/// On one machine as in a cluster, where the API server sees to it.
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_kind_of_a_source_stays(owner: PgPool) {
+    let world = World::new(owner).await;
+    world.tenant("acme").await;
+    world.provisioner().apply(&source(200)).await.unwrap();
+    let mut site = scheduled("schedule: '@daily'");
+    let Resource::KnowledgeSource(site) = &mut site else { panic!("it is a source") };
+    site.metadata.name = Some("manual".into());
+    let refused = world.provisioner().apply(&Resource::KnowledgeSource(site.clone())).await.unwrap_err();
+    assert!(refused.to_string().contains("the kind of source cannot change"), "{refused}");
+    world.provisioner().apply(&source(300)).await.unwrap();
+    // In a cluster one of the same name may have come anew.
+    site.metadata.uid = Some(Uuid::from_u128(7).to_string());
+    assert!(world.provisioner().apply(&Resource::KnowledgeSource(site.clone())).await.unwrap().changed);
+}
+
 /// A source that is fetched, with this schedule.
 fn scheduled(schedule: &str) -> Resource {
     one(&format!(
