@@ -109,6 +109,11 @@ cluster-up: tools ## Start a Kubernetes on this machine, with DocBrain in it; PR
 cluster-down: ## End it, and all that it ran
 	@tools/cluster/down.sh
 
+.PHONY: upgrade
+upgrade: tools ## Test the upgrade from another version, and the way back: FROM=<commit>
+	@test -n "$(FROM)" || { echo "name the version to come from: make upgrade FROM=<commit>"; exit 2; }
+	@tools/cluster/upgrade.sh "$(FROM)"
+
 .PHONY: coverage
 coverage: tools clients build ## Measure line coverage; fails below the bars
 	@tools/real-documents.sh "$(REAL_DOCUMENTS)"

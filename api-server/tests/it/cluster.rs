@@ -1,4 +1,4 @@
-//! A real API server of Kubernetes for tests (`DOCBRAIN_TEST_KUBECONFIG`, as `tools/cluster/up.sh api` starts one), emptied
+//! A real API server of Kubernetes for tests (`DOCBRAIN_TEST_APISERVER`, as `tools/cluster/up.sh api` starts one), emptied
 //! for each of them, and what stands in for the operator.
 
 use std::collections::{HashMap, HashSet};
@@ -43,14 +43,14 @@ impl Drop for Cluster {
 
 /// The file that names the cluster of tests.
 pub(crate) fn kubeconfig() -> Option<PathBuf> {
-    std::env::var_os("DOCBRAIN_TEST_KUBECONFIG").map(PathBuf::from)
+    std::env::var_os("DOCBRAIN_TEST_APISERVER").map(PathBuf::from)
 }
 
 impl Cluster {
     /// The cluster without any resource of ours; without one, a line says that the test is skipped.
     pub(crate) async fn open() -> Option<Self> {
         let Some(path) = kubeconfig() else {
-            println!("skipped: DOCBRAIN_TEST_KUBECONFIG names no API server (tools/cluster/up.sh api starts one)");
+            println!("skipped: DOCBRAIN_TEST_APISERVER names no API server (tools/cluster/up.sh api starts one)");
             return None;
         };
         let turn = TURN.lock().await;

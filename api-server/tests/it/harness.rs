@@ -131,7 +131,7 @@ impl World {
     pub(crate) async fn with(owner: Pool, chat: Option<Endpoint>, settings: Settings) -> Self {
         // The same tests hold for both control planes.
         if std::env::var("DOCBRAIN_TEST_CONTROL_PLANE").is_ok_and(|kind| kind == "kubernetes") {
-            let cluster = Cluster::open().await.expect("DOCBRAIN_TEST_KUBECONFIG names an API server");
+            let cluster = Cluster::open().await.expect("DOCBRAIN_TEST_APISERVER names an API server");
             let mut world = Self::over(owner, chat, settings, Some(cluster)).await;
             world.start_operator().await;
             return world;

@@ -25,6 +25,8 @@ pub(crate) struct Cluster {
     pub(crate) host: Option<IpAddr>,
     pub(crate) registry: String,
     pub(crate) tag: String,
+    /// The checkout of an earlier version, whose images have the tag `previous`.
+    pub(crate) previous: Option<PathBuf>,
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -58,6 +60,7 @@ impl Cluster {
             host: host.map(|host| host.parse().unwrap()),
             registry: variable("DOCBRAIN_TEST_REGISTRY").unwrap_or_else(|| "docker.io/docbrain".to_owned()),
             tag: variable("DOCBRAIN_TEST_TAG").unwrap_or_else(|| "dev".to_owned()),
+            previous: variable("DOCBRAIN_TEST_PREVIOUS").map(PathBuf::from),
             kubeconfig,
             folder,
         })
@@ -73,6 +76,9 @@ impl Cluster {
     pub(crate) fn lacks(&self, needs: Needs) -> Option<&'static str> {
         match needs {
             Needs::Host if self.host.is_none() => Some("a host that pods reach: DOCBRAIN_TEST_HOST"),
+            Needs::Previous if self.previous.is_none() => {
+                Some("an earlier version: make upgrade FROM=<commit> prepares one")
+            }
             Needs::Ours if self.folder.is_none() => Some("a cluster of tools/cluster"),
             _ => None,
         }

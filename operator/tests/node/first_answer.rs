@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::installation::{Database, wipe};
+use crate::installation::{Database, Version, wipe};
 use crate::world::World;
 
 /// From `helm install` to a cited answer, the images being where they are needed.
@@ -11,7 +11,8 @@ const BUDGET: Duration = Duration::from_secs(90);
 
 /// As the guide's five commands do, without a model: the answer is a quote.
 pub(crate) async fn with_a_database_in_a_pod(world: Arc<World>) {
-    let installation = world.install_and_ask(&Database::Pod, None).await;
+    let version = Version::this(&world.cluster);
+    let installation = world.install_and_ask(version, &Database::Pod, None).await;
     wipe(&world.cluster).await;
     assert!(installation.took <= BUDGET, "it took {:?}", installation.took);
 }

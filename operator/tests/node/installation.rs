@@ -1,6 +1,7 @@
 //! A release of the chart.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use docbrain_core::store::{self, bootstrap};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::chat::Api;
-use crate::cluster::{Cluster, until};
+use crate::cluster::{Cluster, root, until};
 
 pub(crate) const NAMESPACE: &str = "docbrain";
 pub(crate) const RELEASE: &str = "docbrain";
@@ -48,8 +49,35 @@ impl Database {
     }
 }
 
+/// A checkout's chart, and the images of its programs.
+#[derive(Clone)]
+pub(crate) struct Version {
+    folder: PathBuf,
+    tag: String,
+}
+
+impl Version {
+    /// What is tested.
+    pub(crate) fn this(cluster: &Cluster) -> Self {
+        Self { folder: root(), tag: cluster.tag.clone() }
+    }
+
+    /// The one before, as `tools/cluster/upgrade.sh` has prepared it.
+    pub(crate) fn previous(cluster: &Cluster) -> Self {
+        Self {
+            folder: cluster.previous.clone().expect("the test needs an earlier version"),
+            tag: "previous".to_owned(),
+        }
+    }
+
+    fn chart(&self) -> String {
+        self.folder.join("charts/docbrain").display().to_string()
+    }
+}
+
 pub(crate) struct Installation {
     pub(crate) api: Api,
+    version: Version,
     /// What each `helm upgrade` says again.
     settings: Vec<String>,
     /// From `helm install` to the first cited answer.
@@ -58,7 +86,12 @@ pub(crate) struct Installation {
 
 impl Installation {
     /// `helm install`, until it is ready.
-    pub(crate) async fn make(cluster: &Cluster, database: &Database, chat_model: Option<&str>) -> Self {
+    pub(crate) async fn make(
+        cluster: &Cluster,
+        version: Version,
+        database: &Database,
+        chat_model: Option<&str>,
+    ) -> Self {
         let mut settings = settings(cluster);
         cluster.apply(&namespace()).await;
         if let Database::Own(url) = database {
@@ -72,29 +105,46 @@ impl Installation {
             settings
                 .extend([format!("--set=models.chat.baseUrl={base_url}"), "--set=models.chat.model=echo".to_owned()]);
         }
-        Self::install(cluster, settings).await
+        Self::install(cluster, version, settings).await
     }
 
     /// The same once more, after it was uninstalled.
     pub(crate) async fn again(cluster: &Cluster, before: &Self) -> Self {
-        Self::install(cluster, before.settings.clone()).await
+        Self::install(cluster, before.version.clone(), before.settings.clone()).await
     }
 
-    async fn install(cluster: &Cluster, settings: Vec<String>) -> Self {
-        let install = ["install", RELEASE, "charts/docbrain", "--namespace", NAMESPACE, "--wait", "--timeout", "3m"];
-        let arguments: Vec<&str> = install.into_iter().chain(settings.iter().map(String::as_str)).collect();
-        cluster.helm(&arguments).await;
-        Self { api: api(cluster).await, settings, took: Duration::ZERO }
+    async fn install(cluster: &Cluster, version: Version, settings: Vec<String>) -> Self {
+        helm(cluster, "install", &version, "3m", &settings, &[]).await;
+        Self { api: api(cluster).await, version, settings, took: Duration::ZERO }
     }
 
     /// `helm upgrade` with further settings, until it is ready.
     pub(crate) async fn upgrade(&self, cluster: &Cluster, further: &[&str]) {
-        let upgrade = ["upgrade", RELEASE, "charts/docbrain", "--namespace", NAMESPACE, "--wait", "--timeout", "4m"];
-        let settings = self.settings.iter().map(String::as_str);
-        // What is said last, holds.
-        let arguments: Vec<&str> = upgrade.into_iter().chain(settings).chain(further.iter().copied()).collect();
-        cluster.helm(&arguments).await;
+        helm(cluster, "upgrade", &self.version, "4m", &self.settings, further).await;
     }
+
+    /// `helm upgrade` to another version, until it is ready.
+    pub(crate) async fn upgrade_to(&self, cluster: &Cluster, version: &Version) {
+        helm(cluster, "upgrade", version, "4m", &self.settings, &[]).await;
+    }
+}
+
+async fn helm(
+    cluster: &Cluster,
+    command: &str,
+    version: &Version,
+    timeout: &str,
+    settings: &[String],
+    further: &[&str],
+) {
+    let values = version.folder.join("tools/cluster/values.yaml");
+    let (chart, values, tag) =
+        (version.chart(), format!("--values={}", values.display()), format!("--set=image.tag={}", version.tag));
+    let release = [command, RELEASE, &chart, "--namespace", NAMESPACE, "--wait", "--timeout", timeout, &values, &tag];
+    // What is said last, holds.
+    let settings = settings.iter().map(String::as_str);
+    let arguments: Vec<&str> = release.into_iter().chain(settings).chain(further.iter().copied()).collect();
+    cluster.helm(&arguments).await;
 }
 
 /// `helm uninstall`, and what it leaves on purpose but for definitions and tenants.
@@ -119,11 +169,7 @@ pub(crate) async fn wipe(cluster: &Cluster) {
 }
 
 fn settings(cluster: &Cluster) -> Vec<String> {
-    let mut settings = vec![
-        "--values=tools/cluster/values.yaml".to_owned(),
-        format!("--set=image.registry={}", cluster.registry),
-        format!("--set=image.tag={}", cluster.tag),
-    ];
+    let mut settings = vec![format!("--set=image.registry={}", cluster.registry)];
     if let Some(host) = cluster.host {
         settings.push(format!("--set=networks.allowed={{{host}/32}}"));
     }

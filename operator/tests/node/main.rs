@@ -6,6 +6,7 @@
 //! | `DOCBRAIN_TEST_REGISTRY`, `DOCBRAIN_TEST_TAG` | where its nodes find the images; `docker.io/docbrain`, `dev` |
 //! | `DOCBRAIN_TEST_HOST` | the address under which its pods reach this machine; known for a cluster of `tools/cluster` |
 //! | `DOCBRAIN_TEST_DATABASE_URL` | an empty database that its pods reach, for its owner; that of `tools/cluster/postgres.sh` where it can be |
+//! | `DOCBRAIN_TEST_PREVIOUS` | the checkout of an earlier version, with its images under the tag `previous` (`tools/cluster/upgrade.sh`) |
 //! | `DOCBRAIN_TEST_API_URL` | where the Service `docbrain-api` is reached from here; else its own address, else a forwarded port |
 //!
 //! | `DOCBRAIN_TEST_NODE` | `later`: nothing happens; `tools/test.sh` runs them after all others |
@@ -44,6 +45,8 @@ enum Needs {
     Nothing,
     /// Pods reach this machine.
     Host,
+    /// An earlier version is at hand.
+    Previous,
     /// It is one of `tools/cluster`, whose parts can be stopped.
     Ours,
 }
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
     }
     let world = cluster.ok().map(|cluster| Arc::new(World::new(cluster)));
     let tests = tests![
+        Previous releases::of_an_earlier_version_are_upgraded_and_come_back,
         Nothing first_answer::with_a_database_in_a_pod,
         Nothing first_answer::with_a_database_of_ones_own,
         Host changes::of_a_prompt_show_within_two_seconds,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::chat::Api;
 use crate::cluster::until;
-use crate::installation::{Installation, NAMESPACE, RELEASE, wipe};
-use crate::world::{CHATBOT, QUESTION, TENANT, World};
+use crate::installation::{Database, Installation, NAMESPACE, RELEASE, Version, wipe};
+use crate::world::{CHATBOT, QUESTION, SOURCE, TENANT, World};
 
 pub(crate) async fn are_upgraded_and_rolled_back_under_load(world: Arc<World>) {
     let installation = world.installation().await;
@@ -30,6 +31,47 @@ pub(crate) async fn are_upgraded_and_rolled_back_under_load(world: Arc<World>) {
         load.end("an upgrade and a rollback").await;
     }
     assert_eq!((keys(&world).await, migrations(&world).await), before, "neither keys nor the migration have changed");
+}
+
+/// The chart and the images of an earlier version, with data; then those of this one, which migrate; then the earlier ones
+/// again, over the schema of this one.
+pub(crate) async fn of_an_earlier_version_are_upgraded_and_come_back(world: Arc<World>) {
+    let cluster = &world.cluster;
+    let database = Database::of_ones_own(cluster).await.expect("there is a database outside of the cluster");
+    let installation = world.install_and_ask(Version::previous(cluster), &database, None).await;
+    let api = &installation.api;
+    let answer = async || api.ask(TENANT, CHATBOT, QUESTION).await.unwrap()["answer"].clone();
+    let counts = async || {
+        let status = cluster.get(&["-n", TENANT, &format!("knowledgesource/{SOURCE}")]).await["status"].clone();
+        (status["documents"].clone(), status["chunks"].clone())
+    };
+    let before = (answer().await, counts().await, tenant_id(&world).await);
+
+    let load = api.load(TENANT, CHATBOT, QUESTION);
+    installation.upgrade_to(cluster, &Version::this(cluster)).await;
+    assert_eq!((answer().await, counts().await, tenant_id(&world).await), before, "nothing is lost or indexed anew");
+    learn(api, "garden", "To water the garden robot, fill its blue tank with rain water every Monday.").await;
+    cluster.helm(&["rollback", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "4m"]).await;
+    assert_eq!(
+        (answer().await, tenant_id(&world).await),
+        (before.0, before.2),
+        "the earlier version answers as it did"
+    );
+    learn(api, "attic", "To open the attic hatch, pull the golden cord twice and step back.").await;
+    load.end("an upgrade from an earlier version and the way back").await;
+    wipe(cluster).await;
+}
+
+/// A document is indexed, and its text is cited.
+async fn learn(api: &Api, name: &str, text: &str) {
+    let path = format!("{name}.md");
+    api.upload(TENANT, SOURCE, vec![(path.clone(), format!("# The {name}\n\n{text}\n"))]).await;
+    until(&format!("an answer from {path}"), Duration::from_mins(2), async || {
+        let reply = api.ask(TENANT, CHATBOT, text).await?;
+        let cited = reply["citations"].as_array().unwrap().iter().any(|citation| citation["path"] == *path);
+        if cited { Ok(()) } else { Err(reply.to_string()) }
+    })
+    .await;
 }
 
 /// The same images under another name: what a new version looks like to Kubernetes.

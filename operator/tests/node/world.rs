@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use crate::chat::Api;
 use crate::cluster::{Cluster, root, until};
-use crate::installation::{Database, Installation};
+use crate::installation::{Database, Installation, Version};
 use crate::model::Model;
 
 /// The tenant of `deploy/examples`.
@@ -39,7 +39,8 @@ impl World {
     pub(crate) async fn installation(&self) -> &Installation {
         let made = self.installation.get_or_init(|| async {
             let database = Database::of_ones_own(&self.cluster).await.unwrap_or(Database::Pod);
-            self.install_and_ask(&database, self.chat_model().await.as_deref()).await
+            let version = Version::this(&self.cluster);
+            self.install_and_ask(version, &database, self.chat_model().await.as_deref()).await
         });
         made.await
     }
@@ -50,9 +51,14 @@ impl World {
     }
 
     /// From `helm install` to a cited answer, timed.
-    pub(crate) async fn install_and_ask(&self, database: &Database, chat_model: Option<&str>) -> Installation {
+    pub(crate) async fn install_and_ask(
+        &self,
+        version: Version,
+        database: &Database,
+        chat_model: Option<&str>,
+    ) -> Installation {
         let began = Instant::now();
-        let mut installation = Installation::make(&self.cluster, database, chat_model).await;
+        let mut installation = Installation::make(&self.cluster, version, database, chat_model).await;
         let installed = began.elapsed();
         apply_examples(&self.cluster).await;
         let provisioned = began.elapsed();
