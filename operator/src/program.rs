@@ -34,7 +34,7 @@ use crate::{chatbot, knowledge_source, tenant};
 const LEASE: &str = "docbrain-operator";
 /// Reconciles at a time. Each mostly waits for the API server or the database; more than these gain nothing on either
 /// (docs/benchmarks.md).
-const TENANTS: u16 = 8;
+const TENANTS: u16 = 16;
 const CHATBOTS: u16 = 16;
 const SOURCES: u16 = 16;
 /// Before another attempt at a database that does not answer.

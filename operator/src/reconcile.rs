@@ -154,7 +154,7 @@ where
         "metadata": { "finalizers": finalizers, "resourceVersion": object.resource_version(), "uid": object.uid() }
     });
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch(&object.name_any(), &params, &Patch::Merge(&patch)).await {
+    match api.patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),
         Err(error) if is_not_found(&error) => Ok(()),
         Err(error) => Err(error).doing("change the finalizers"),

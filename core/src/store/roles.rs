@@ -2,7 +2,6 @@
 //!
 //! Passwords are derived from one secret of the installation (HMAC-SHA-256 of the role's name), so none is stored.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -75,14 +74,15 @@ pub async fn set_api_password(owner: &Pool, password: &SecretString) -> Result<(
 }
 
 async fn ensure_password(owner: &Pool, login: Login, password: &str) -> Result<(), Error> {
-    /// Roles belong to the whole server, which lets one change at a time pass and refuses the others.
+    /// Roles belong to the whole server, which refuses one of two changes that come at once from two databases.
     const ATTEMPTS: usize = 20;
-    if logs_in(owner, login, password).await? {
-        return Ok(());
-    }
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        match try_ensure(owner, login, password).await {
+        let exists = exists(owner, login).await?;
+        if exists && logs_in(owner, login, password).await? {
+            return Ok(());
+        }
+        match let_in(owner, login, exists, password).await {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
         }
@@ -91,7 +91,12 @@ async fn ensure_password(owner: &Pool, login: Login, password: &str) -> Result<(
     Err(last.expect("at least one attempt was made").into())
 }
 
-/// Whether there is nothing to do.
+async fn exists(owner: &Pool, login: Login) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, login.name())
+        .fetch_one(owner)
+        .await?)
+}
+
 async fn logs_in(owner: &Pool, login: Login, password: &str) -> Result<bool, Error> {
     let options = PgConnectOptions::clone(&owner.connect_options());
     let options = options.username(&login.name()).password(password);
@@ -103,18 +108,18 @@ async fn logs_in(owner: &Pool, login: Login, password: &str) -> Result<bool, Err
     }
 }
 
-async fn try_ensure(owner: &Pool, login: Login, password: &str) -> Result<(), sqlx::Error> {
+/// Makes the role, or gives it its password. Whoever does the same in this database waits.
+async fn let_in(owner: &Pool, login: Login, exists: bool, password: &str) -> Result<(), sqlx::Error> {
     // Names and passwords are made of letters, digits and _ alone: nothing in them can end a literal.
     let name = login.name();
-    let exists = sqlx::query_scalar!(r#"select exists (select 1 from pg_roles where rolname = $1) as "exists!""#, name)
-        .fetch_one(owner)
-        .await?;
-    let mut statement = String::new();
-    if !exists {
-        let membership = if matches!(login, Login::Ingest(_)) { " in role docbrain_ingest" } else { "" };
-        write!(statement, "create role {name} nologin{membership}; ").expect("a string takes all");
-    }
-    write!(statement, "alter role {name} login password '{password}'").expect("a string takes all");
+    let (verb, group) = match (exists, login) {
+        (true, _) => ("alter", ""),
+        (false, Login::Ingest(_)) => ("create", " in role docbrain_ingest"),
+        (false, Login::Api) => ("create", ""),
+    };
+    let statement = format!(
+        "select pg_advisory_xact_lock(hashtextextended('roles', 0)); {verb} role {name} login password '{password}'{group}"
+    );
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(owner).await?;
     Ok(())
 }

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use docbrain_core::env;
 use docbrain_crds::{Chatbot, KnowledgeSource};
 use futures::{StreamExt, stream};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
 use tokio::sync::mpsc;
 
 use crate::harness::{Judged, Lab, Operator, alone, resource, root, tenant};
@@ -138,12 +140,23 @@ struct Cold {
 
 async fn cold(lab: &Lab, what: &str, is_over: impl AsyncFn(&Operator) -> bool) -> Cold {
     let began = Instant::now();
-    let operator = Operator::start(lab, "docbrain-operator-0", &[]).await;
+    // The gate of other tests would take its share of the processors.
+    let database = lab.owner.connect_options().to_url_lossy().to_string();
+    let operator = Operator::start(lab, "docbrain-operator-0", &[(env::DATABASE_URL, database)]).await;
     let end = began + Duration::from_secs(230);
+    let mut phases = Vec::new();
+    let kinds = [("Tenant", TENANTS), ("KnowledgeSource", TENANTS * SOURCES), ("Chatbot", TENANTS * CHATBOTS)];
     while !operator.leads().await || !is_over(&operator).await {
         assert!(Instant::now() < end, "{what}: not over; {:?}", operator.metrics().await);
         tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Some((kind, all)) = kinds.get(phases.len())
+            && operator.leads().await
+            && operator.metrics().await.reconciles(kind) >= *all as f64
+        {
+            phases.push(began.elapsed().as_secs_f64());
+        }
     }
+    println!("{what}: tenants, knowledge sources and chatbots seen after {phases:.1?} s");
     let took = began.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (metrics, memory) = (operator.metrics().await, memory(&operator));

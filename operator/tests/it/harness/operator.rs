@@ -139,7 +139,7 @@ impl Metrics {
     /// Over all labels.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         let of_name = self.0.iter().filter(|(full, _)| full.split('{').next() == Some(name));
-        of_name.map(|(_, value)| value).sum()
+        of_name.fold(0.0, |sum, (_, value)| sum + value)
     }
 
     pub(crate) fn reconciles(&self, kind: &str) -> f64 {
