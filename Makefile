@@ -115,7 +115,7 @@ upgrade: tools ## Test the upgrade from another version, and the way back: FROM=
 	@tools/cluster/upgrade.sh "$(FROM)"
 
 .PHONY: coverage
-coverage: tools clients build ## Measure line coverage; fails below the bars
+coverage: tools clients build kubernetes ## Measure line coverage; fails below the bars
 	@tools/real-documents.sh "$(REAL_DOCUMENTS)"
 	DOCBRAIN_MODEL_DIR="$(MODEL_DIR)" DOCBRAIN_REAL_DOCUMENTS="$(REAL_DOCUMENTS)" DOCBRAIN_CLIENTS="$(CLIENTS)/bin" \
 	  $(DOCBRAIN) postgres --ephemeral -- tools/coverage.sh

@@ -19,7 +19,14 @@ mkdir -p "$folder"
 # Programs that are started without this variable, as the launcher starts ingestion and tests start the product, count into
 # a file of this name in their working folder: that of the test's package.
 stray() { find . -path ./target -prune -o -name 'default_*.profraw' -type f "$@"; }
-trap 'stray -exec rm -f {} +' EXIT
+export DOCBRAIN_CLUSTER=${DOCBRAIN_HOME:?}/test-apiserver
+trap 'stray -exec rm -f {} +; tools/cluster/down.sh' EXIT
+tools/cluster/down.sh
+if tools/cluster/up.sh api; then
+  export DOCBRAIN_TEST_APISERVER=$DOCBRAIN_CLUSTER/admin.conf
+else
+  echo "skipped: the tests of the API over Kubernetes, for the reason above"
+fi
 export RUSTC_WORKSPACE_WRAPPER=$PWD/tools/instrumented-rustc.sh
 export LLVM_PROFILE_FILE=$folder/%p-%m.profraw
 cargo build --workspace --all-targets

@@ -25,6 +25,7 @@ mod launcher;
 mod migrate;
 mod postgres;
 mod show;
+mod signals;
 mod superuser;
 mod up;
 

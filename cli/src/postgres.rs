@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::home::{Home, UNPRIVILEGED, is_root};
 use crate::installation::InstallationArguments;
 use crate::show;
+use crate::signals::stop_on_signal;
 
 /// The longest path a Unix socket may have is 107 bytes (`man 7 unix`); `/.s.PGSQL.5432` takes 14.
 const MAX_SOCKET_FOLDER_BYTES: usize = 93;
@@ -238,6 +239,8 @@ pub(crate) async fn run(arguments: &InstallationArguments, postgres: &PostgresAr
 }
 
 async fn run_beside(arguments: &InstallationArguments, postgres: &PostgresArguments) -> anyhow::Result<ExitCode> {
+    // Before there is a server that would be left behind.
+    let stop = stop_on_signal()?;
     let binaries = arguments.postgres_folder();
     let throwaway = tempfile::Builder::new().prefix("docbrain-").permissions(readable()).tempdir()?;
     let (home, durability) = if postgres.ephemeral {
@@ -251,12 +254,23 @@ async fn run_beside(arguments: &InstallationArguments, postgres: &PostgresArgume
     let code = match postgres.command.split_first() {
         None => {
             show::line(url.expose_secret());
-            crate::up::stop_on_signal()?.cancelled().await;
+            stop.cancelled().await;
             ExitCode::SUCCESS
         }
         Some((program, rest)) => {
-            let status = Command::new(program).args(rest).env(env::DATABASE_URL, url.expose_secret()).status().await;
-            let status = status.with_context(|| format!("cannot run {program}"))?;
+            let child = Command::new(program).args(rest).env(env::DATABASE_URL, url.expose_secret()).spawn();
+            let mut child = child.with_context(|| format!("cannot run {program}"))?;
+            let status = tokio::select! {
+                status = child.wait() => status,
+                () = stop.cancelled() => {
+                    // A terminal tells the command as well, others tell this program alone.
+                    if let Some(id) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+                        let _ = kill_process(id, Signal::TERM);
+                    }
+                    child.wait().await
+                }
+            };
+            let status = status.with_context(|| format!("cannot wait for {program}"))?;
             status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
         }
     };

@@ -17,10 +17,10 @@ use docbrain_crds::manifest;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::installation::{Installation, InstallationArguments, secret_in_file};
+use crate::signals::stop_on_signal;
 use crate::{launcher, show};
 
 #[derive(Args)]
@@ -111,21 +111,6 @@ async fn serve(
         done = async { tokio::try_join!(launcher::launch_runs(installation, stop.clone()), serving, greeting) } => done.map(|_| ()),
         () = patience => Ok(()),
     }
-}
-
-/// A token that Ctrl-C or SIGTERM cancels, from this moment on.
-pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let stop = CancellationToken::new();
-    let cancelled = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancelled.cancel();
-    });
-    Ok(stop)
 }
 
 /// On the first start: a tenant, a chatbot and a knowledge source from YAML, filled with the project's documentation.

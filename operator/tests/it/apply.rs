@@ -282,7 +282,8 @@ async fn resources(lab: &Lab, tenant: &str) -> BTreeMap<String, String> {
     versions
 }
 
-/// The versions of what the operator made for a tenant. A quota is left out, whose controller counts.
+/// The versions of what the operator made for a tenant. A quota is left out, whose controller counts; of Jobs, whose
+/// controller tells how they are, counts what they are to be.
 async fn children(lab: &Lab, tenant: &str) -> BTreeMap<String, String> {
     async fn all<K>(lab: &Lab, namespace: &str, versions: &mut BTreeMap<String, String>)
     where
@@ -292,7 +293,14 @@ async fn children(lab: &Lab, tenant: &str) -> BTreeMap<String, String> {
             + std::fmt::Debug,
     {
         let ours = ListParams::default().labels("app.kubernetes.io/managed-by=docbrain-operator");
-        lab.api::<K>(namespace).list(&ours).await.unwrap().iter().for_each(|object| note(versions, object));
+        for object in lab.api::<K>(namespace).list(&ours).await.unwrap() {
+            let version = if K::group(&()) == "batch" {
+                format!("{:?} {:?}", object.uid(), object.meta().generation)
+            } else {
+                object.resource_version().unwrap()
+            };
+            versions.insert(format!("{} {}", K::kind(&()), object.name_any()), version);
+        }
     }
     let mut versions = BTreeMap::new();
     note(&mut versions, &lab.namespaces().get(tenant).await.unwrap());
