@@ -14,7 +14,8 @@ CLUSTER=$DOCBRAIN_CLUSTER
 rm -rf "$previous/source"
 mkdir -p "$previous/source"
 git -C "$ROOT" archive "$commit" | tar -x -C "$previous/source"
-(cd "$previous/source" && SQLX_OFFLINE=true CARGO_TARGET_DIR="$previous/target" cargo build --workspace --bins)
+export SQLX_OFFLINE=true
+(cd "$previous/source" && CARGO_TARGET_DIR="$previous/target" cargo build --workspace --bins)
 cd "$ROOT"
 cargo build --workspace --all-targets
 

@@ -56,6 +56,9 @@ async fn pages_and_strange_requests_are_refused(owner: PgPool) {
     world.send(text).await.problem(415, "unsupported_media_type");
     world.send(host().json(&json!("x".repeat(70_000)))).await.problem(413, "body_too_large");
     world.send(host().json(&json!({"method": "tools/list"}))).await.problem(422, "invalid_field");
+    let whole = json!({"jsonrpc": "2.0", "id": 7.0, "method": "tools/list"});
+    assert_eq!(world.send(host().json(&whole)).await.json(200)["id"], 7);
+    world.send(host().json(&json!({"jsonrpc": "2.0", "id": 7.5, "method": "x"}))).await.problem(422, "invalid_field");
     world.send(host().header("mcp-protocol-version", "1").json(&list_tools())).await.problem(400, "bad_request");
     world.get("/mcp/helper").await.problem(405, "method_not_allowed");
     let unknown = world.send(host().json(&json!({"jsonrpc": "2.0", "id": 1, "method": "no/such"}))).await;

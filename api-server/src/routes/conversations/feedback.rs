@@ -22,7 +22,7 @@ pub(crate) struct FeedbackRequest {
     /// Whether it helped.
     rating: RatingBody,
     /// What there is to add.
-    #[schema(max_length = 2000, example = "This is about version 1.")]
+    #[schema(max_length = 2000, pattern = "^[^\\u0000]*$", example = "This is about version 1.")]
     comment: Option<String>,
 }
 

@@ -1,7 +1,8 @@
 //! Messages of JSON-RPC 2.0, as far as their form goes: what they say is the protocol's.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
 /// What a client sends: a request, or, without `id`, a notification.
@@ -32,8 +33,18 @@ enum Version {
 #[serde(untagged)]
 #[schema(as = mcp::Id)]
 enum Id {
-    Number(i64),
+    Number(#[serde(deserialize_with = "whole")] i64),
     Text(String),
+}
+
+/// JSON has one kind of numbers: `7.0` is the whole number 7.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    /// From here on, numbers with a fraction are not told apart (2^53).
+    const UNSAFE: f64 = 9_007_199_254_740_992.0;
+    let number = Number::deserialize(deserializer)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and less than 2^53")]
+    let of_fraction = |number: f64| (number.fract() == 0.0 && number.abs() < UNSAFE).then_some(number as i64);
+    number.as_i64().or_else(|| number.as_f64().and_then(of_fraction)).ok_or_else(|| D::Error::custom("no whole number"))
 }
 
 /// What a client is answered: either `result` or `error`.
