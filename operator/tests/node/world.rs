@@ -88,6 +88,9 @@ async fn apply_examples(cluster: &Cluster) {
     cluster.apply(&example("tenant.yaml")).await;
     cluster.kubectl(&["wait", &format!("tenant/{TENANT}"), "--for=condition=Ready", "--timeout=60s"]).await;
     cluster.apply(uploads).await;
+    // Files may come once the source is known.
+    let source = format!("knowledgesource/{SOURCE}");
+    cluster.kubectl(&["wait", "-n", TENANT, &source, "--for=condition=Ready", "--timeout=30s"]).await;
     cluster.apply(&example("chatbot.yaml")).await;
 }
 
