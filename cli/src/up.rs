@@ -80,9 +80,9 @@ async fn serve(
 ) -> anyhow::Result<()> {
     show::note("loading the embedding model …");
     let model = installation.embedding.open().await?;
-    let token = match up.admin_token.as_ref().or(up.admin_token_file.as_ref()) {
-        Some(token) => token.clone(),
-        None => installation.home.secret("admin-token")?,
+    let (token, is_own) = match up.admin_token.as_ref().or(up.admin_token_file.as_ref()) {
+        Some(token) => (token.clone(), false),
+        None => (installation.home.secret("admin-token")?, true),
     };
     enqueue_what_is_left(installation, &model.embedder.model().into()).await?;
     let state = installation.app_state(model.embedder, token.clone(), up.registration, up.trusted_proxies.clone())?;
@@ -99,7 +99,7 @@ async fn serve(
                 () = stop.cancelled() => return Ok(()),
             }
         }
-        greet(installation, address, &token);
+        greet(installation, address, is_own.then_some(&token), !up.no_demo);
         anyhow::Ok(())
     };
     // Ingestion processes get no longer to end than streams that are under way.
@@ -181,22 +181,33 @@ async fn follow(installation: &Installation, tenant: TenantId, run: RunId) -> an
     Ok(())
 }
 
-fn greet(installation: &Installation, address: SocketAddr, token: &SecretString) {
-    let token = token.expose_secret();
+/// Shows the token only to whoever has not chosen it: what a service writes is kept in logs.
+fn greet(installation: &Installation, address: SocketAddr, own_token: Option<&SecretString>, has_demo: bool) {
     let program = std::env::args().next().unwrap_or_else(|| "docbrain".to_owned());
     let answers = match &installation.chat {
         Some(endpoint) => format!("answers are written by {} at {}", endpoint.model, endpoint.base_url),
         None => format!("answers are quotes; set {} and {} for a chat model", env::CHAT_BASE_URL, env::CHAT_API_KEY),
     };
+    let (fragment, token) = match own_token.map(ExposeSecret::expose_secret) {
+        Some(token) => (format!("#token={token}"), token),
+        None => (String::new(), "<your token>"),
+    };
+    let next = if has_demo {
+        format!(
+            "try    curl http://{address}/conversation/chat -H 'Authorization: Bearer {token}' \\
+           -H 'Content-Type: application/json' -d '{{\"chatbot\":\"demo\",\"message\":\"What happens when an ingestion is killed?\"}}'
+  add    {program} ingest PATH --chatbot demo"
+        )
+    } else {
+        format!("next   {program} apply -f FILE, with a Tenant, a Chatbot and a KnowledgeSource")
+    };
     show::line(&format!(
         "
 DocBrain is ready; {answers}.
 
-  open   http://{address}/#token={token}
+  open   http://{address}/{fragment}
   API    http://{address}/docs
-  try    curl http://{address}/conversation/chat -H 'Authorization: Bearer {token}' \\
-           -H 'Content-Type: application/json' -d '{{\"chatbot\":\"demo\",\"message\":\"What happens when an ingestion is killed?\"}}'
-  add    {program} ingest PATH --chatbot demo
+  {next}
 
 Ctrl-C stops it."
     ));
