@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::PredicateConfig;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::store::Writer;
@@ -145,7 +145,7 @@ pub async fn run<K, F>(
     let kind = K::kind(&());
     let reconcile = Arc::new(reconcile);
     let watched = {
-        let kind = kind.clone();
+        let (kind, first_pass) = (kind.clone(), Arc::clone(&first_pass));
         move |object: Arc<K>, context: Arc<Context>| {
             let (reconcile, first_pass, kind) = (Arc::clone(&reconcile), Arc::clone(&first_pass), kind.clone());
             async move {
@@ -181,12 +181,25 @@ pub async fn run<K, F>(
             Action::requeue(pause)
         }
     };
-    controller
+    let stopped_before_it_began = {
+        let (stop, store) = (stop.clone(), first_pass.store.clone());
+        async move {
+            stop.cancelled().await;
+            // It waits for the resources first, and would wait for ever.
+            if store.wait_until_ready().now_or_never().is_some() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let running = controller
         .with_config(Config::default().concurrency(concurrency))
-        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .graceful_shutdown_on(stop.cancelled_owned())
         .run(watched, after_failure, context)
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        () = running => {}
+        () = stopped_before_it_began => {}
+    }
 }
 
 /// Asks for every resource once in a while, one after the other, so that they do not come together. A queue of all of them in

@@ -40,12 +40,15 @@ const SOURCES: u16 = 16;
 /// Before another attempt at a database that does not answer.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How long reconciles may take to end once the operator is to stop. Kubernetes kills a pod 30 seconds after it asked.
+const DRAIN: Duration = Duration::from_secs(20);
+
 /// Reconciles until `stop`, or until another operator leads. It waits for the database and its schema.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let mut client_config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
     // Pauses after failures are the controllers' own.
     client_config.default_retry = false;
-    let client = Client::try_from(client_config).context("the cluster's configuration cannot be used")?;
+    let any_client = Client::try_from(client_config.clone()).context("the cluster's configuration cannot be used")?;
     let metrics = Metrics::new();
     let ready = Arc::new(AtomicBool::new(false));
     let listener =
@@ -55,7 +58,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let serving = tokio::spawn(http::serve(listener, vitals, all_done.clone().cancelled_owned()));
 
     let owner = store::connect_later(config.database_url.expose_secret(), config.database_connections)?;
-    let candidate = Candidate::new(client.clone(), &config.namespace, LEASE, config.identity.clone());
+    let candidate = Candidate::new(any_client, &config.namespace, LEASE, config.identity.clone());
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
         () = database(&owner) => {}
@@ -70,7 +73,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     tracing::info!("leading");
     metrics.leader.set(1);
     metrics.lease_transitions.inc();
-    let done = CancellationToken::new();
+    let client = leadership.client(client_config).context("the cluster's configuration cannot be used")?;
     let context = |tenants, chatbots, sources, jobs| Context {
         events: Recorder::new(
             client.clone(),
@@ -93,12 +96,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         sources,
         jobs,
     };
-    let lost = tokio::select! {
-        () = reconcile_all(context, done.clone()) => false,
-        () = candidate.keep(&leadership) => true,
-        () = stop.cancelled() => false,
+    let drained_long_enough = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+        tracing::warn!("some reconciles did not end in time; the next operator does them again");
     };
-    done.cancel();
+    let lost = tokio::select! {
+        ended = leadership.while_held(reconcile_all(context, stop.clone())) => ended.is_none(),
+        () = candidate.keep(&leadership) => true,
+        () = drained_long_enough => false,
+    };
     metrics.leader.set(0);
     if !lost {
         candidate.release().await;
@@ -125,7 +132,7 @@ async fn database(owner: &Pool) {
 }
 
 /// Runs the three controllers. In the beginning each waits until the one before has seen all of its resources once: a
-/// knowledge source needs its tenant, a chatbot its knowledge sources.
+/// knowledge source needs its tenant, a chatbot its knowledge sources. Told that it is `done`, it ends what it has begun.
 async fn reconcile_all(
     context: impl FnOnce(
         kube::runtime::reflector::Store<Tenant>,
@@ -173,7 +180,7 @@ async fn reconcile_all(
             .reconcile_on(by_secret(&context, knowledge_source::keyed_by))
             .reconcile_on(again(sources.clone()));
     let sources_run = async {
-        tenants_seen.is_over().await;
+        done.run_until_cancelled(tenants_seen.is_over()).await;
         controller::run(
             sources_controller,
             Arc::clone(&context),
@@ -201,8 +208,7 @@ async fn reconcile_all(
             .reconcile_on(by_secret(&context, chatbot::keyed_by))
             .reconcile_on(again(chatbots.clone()));
     let chatbots_run = async {
-        tenants_seen.is_over().await;
-        sources_seen.is_over().await;
+        done.run_until_cancelled(async { tokio::join!(tenants_seen.is_over(), sources_seen.is_over()) }).await;
         controller::run(
             chatbots_controller,
             Arc::clone(&context),
