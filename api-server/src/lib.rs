@@ -55,6 +55,7 @@ use axum::middleware::from_fn_with_state;
 use docbrain_core::store::Pool;
 
 pub use access::oidc::OidcSettings;
+pub use access::password::reset as reset_password;
 pub use control_plane::{Author, ControlPlane, Kubernetes, Local, Manager, Named, Refusal};
 pub use program::run;
 pub use routes::{chat_once, openapi};

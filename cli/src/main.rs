@@ -6,7 +6,7 @@
 //! | `postgres` | the embedded database server |
 //! | `installation` | a database, migrated, with its roles and models |
 //! | `launcher` | a process for each ingestion run that is due |
-//! | `up`, `apply`, `ask`, `ingest`, `eval`, `keys`, `superuser`, `migrate` | one module a command |
+//! | `up`, `apply`, `ask`, `ingest`, `eval`, `keys`, `superuser`, `reset_password`, `migrate` | one module a command |
 
 use std::process::ExitCode;
 
@@ -24,12 +24,11 @@ mod keys;
 mod launcher;
 mod migrate;
 mod postgres;
+mod reset_password;
 mod show;
 mod signals;
 mod superuser;
 mod up;
-
-use installation::InstallationArguments;
 
 /// Your documentation, answering: a knowledge base with a cited chatbot, on one machine.
 #[derive(Parser)]
@@ -38,7 +37,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    installation: InstallationArguments,
+    installation: installation::InstallationArguments,
     /// How log lines are written: text or json
     #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
     log_format: LogFormat,
@@ -78,6 +77,8 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Say who may act for the installation
     Superuser(superuser::SuperuserArguments),
+    /// Give an account another password, and end its sessions
+    ResetPassword(reset_password::ResetPasswordArguments),
     /// Bring the database's schema up to date
     Migrate(migrate::MigrateArguments),
     /// Run a command with an embedded PostgreSQL, as DATABASE_URL
@@ -99,11 +100,10 @@ async fn main() -> ExitCode {
         Command::Eval(arguments) => eval::eval(&installation, &arguments).await,
         Command::Keys(command) => keys::keys(&installation, &command).await,
         Command::Superuser(arguments) => superuser::superuser(&installation, &arguments).await,
+        Command::ResetPassword(arguments) => reset_password::reset_password(&installation, &arguments).await,
         Command::Migrate(arguments) => migrate::migrate(&installation, &arguments).await,
         Command::Postgres(arguments) => return postgres::run(&installation, &arguments).await,
     };
     telemetry.stop().await;
-    let Err(error) = done else { return ExitCode::SUCCESS };
-    show::error(&error);
-    ExitCode::FAILURE
+    done.map_or_else(|error| show::failure(&error), |()| ExitCode::SUCCESS)
 }

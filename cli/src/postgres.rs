@@ -229,13 +229,7 @@ async fn create_database(superuser: &Pool, password: &SecretString) -> anyhow::R
 
 /// `docbrain postgres`: runs a command beside a server.
 pub(crate) async fn run(arguments: &InstallationArguments, postgres: &PostgresArguments) -> ExitCode {
-    match run_beside(arguments, postgres).await {
-        Ok(code) => code,
-        Err(error) => {
-            show::error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    run_beside(arguments, postgres).await.unwrap_or_else(|error| show::failure(&error))
 }
 
 async fn run_beside(arguments: &InstallationArguments, postgres: &PostgresArguments) -> anyhow::Result<ExitCode> {

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is how the program speaks")]
 
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,9 +23,10 @@ pub(crate) fn json(value: &impl Serialize) {
     println!("{}", serde_json::to_string_pretty(value).expect("results are JSON"));
 }
 
-/// An error with what caused it.
-pub(crate) fn error(error: &anyhow::Error) {
+/// An error with what caused it; what the program ends with.
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 /// A bar for long work; silent where nobody watches.

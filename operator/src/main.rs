@@ -72,7 +72,7 @@ async fn run(config: docbrain_operator::config::Config, settings: &Settings) -> 
     let telemetry = telemetry::start("docbrain-operator", settings);
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    let code = match program::run(config, stop).await {
+    let code = match Box::pin(program::run(config, stop)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the operator failed");

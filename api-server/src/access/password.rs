@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use docbrain_core::store::{self, Pool, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
+use super::secret;
 use crate::problem::{Problem, ProblemKind};
 
 /// OWASP's first recommendation for Argon2id: 19 MiB of memory, two passes, one lane (Password Storage Cheat Sheet).
@@ -68,6 +70,18 @@ pub(crate) fn checked(password: SecretString, field: &str) -> Result<SecretStrin
         return Ok(password);
     }
     Err(Problem::new(ProblemKind::InvalidField, format!("`{field}` must have {SHORTEST} to {LONGEST} characters")))
+}
+
+/// Gives the account with this e-mail a random password and ends its sessions; `None`: there is no such account. For whoever
+/// runs the installation.
+///
+/// # Errors
+/// The database cannot be used.
+pub async fn reset(api: &Pool, email: &str) -> Result<Option<SecretString>, store::Error> {
+    let Some(account) = accounts::by_email(api, email).await? else { return Ok(None) };
+    let password = secret::generate("");
+    accounts::set_password(api, account.id, &hash(&password), None).await?;
+    Ok(Some(password))
 }
 
 fn argon2() -> Argon2<'static> {

@@ -131,12 +131,12 @@ fn an_operator_that_ends_in_peace_lets_the_next_one_lead_at_once() {
                 .await;
             lab.tenant("peace").await;
             many_chatbots(lab, "peace", "?").await;
-            let begun = |chatbot: &Chatbot| chatbot.metadata.finalizers.is_some();
+            let has_begun = |chatbot: &Chatbot| chatbot.metadata.finalizers.is_some();
             let chatbots = async || lab.chatbots("peace").list(&ListParams::default()).await.unwrap().items;
-            lab.eventually("it is at work", async || chatbots().await.iter().any(begun).then_some(())).await;
-            let began = Instant::now();
+            lab.eventually("it is at work", async || chatbots().await.iter().any(has_begun).then_some(())).await;
             first.stop().await;
-            for chatbot in chatbots().await.iter().filter(|chatbot| begun(chatbot)) {
+            let began = Instant::now();
+            for chatbot in chatbots().await.iter().filter(|chatbot| has_begun(chatbot)) {
                 let seen = chatbot.status.as_ref().and_then(|status| status.observed_generation);
                 assert_eq!(seen, chatbot.metadata.generation, "it ends what it has begun: {chatbot:?}");
             }
