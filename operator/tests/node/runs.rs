@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::cluster::until;
 use crate::world::{TENANT, World};
 
-/// Enough for a run that can be disturbed.
-const DOCUMENTS: usize = 20;
+/// Enough for a run that is disturbed before it is over: some ten seconds of it.
+const DOCUMENTS: usize = 60;
 const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A knowledge source with documents whose run has indexed some.
