@@ -14,7 +14,7 @@ pub(crate) struct ChatRequest {
     /// Name or id of the chatbot.
     pub(super) chatbot: String,
     /// The question.
-    #[schema(min_length = 1, max_length = 4000, pattern = "^[^\\u0000]*$")]
+    #[schema(min_length = 1, max_length = 4000, pattern = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$")]
     pub(super) message: String,
     /// The conversation the question belongs to, as an earlier reply named it; left out, a new one begins.
     #[schema(value_type = Option<Uuid>)]
