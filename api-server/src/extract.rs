@@ -2,8 +2,8 @@
 
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::Uri;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use crate::problem::{Problem, ProblemKind};
@@ -90,13 +90,21 @@ impl<A: Pairs, B: FromPairs, S: Send + Sync> FromRequestParts<S> for SplitQuery<
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        Self::new(ProblemKind::of_status(rejection.status()), rejection.body_text())
+        of_body(rejection.status(), rejection.body_text())
     }
 }
 
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
-        Self::new(ProblemKind::of_status(rejection.status()), rejection.body_text())
+        of_body(rejection.status(), rejection.body_text())
+    }
+}
+
+fn of_body(status: StatusCode, text: String) -> Problem {
+    match ProblemKind::of_status(status) {
+        // How it was being read says nothing to whoever sent it.
+        ProblemKind::BodyTooLarge => Problem::new(ProblemKind::BodyTooLarge, "send a smaller body"),
+        kind => Problem::new(kind, text),
     }
 }
 

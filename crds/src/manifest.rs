@@ -183,6 +183,9 @@ fn resource(document: usize, value: Value) -> Result<Resource, ManifestError> {
     Err(ManifestError::UnknownKind { document, api_version, kind })
 }
 
+/// A value that is longer as JSON, in bytes, is not repeated in what is said of it.
+const LONGEST_REPEATED: usize = 200;
+
 struct Check {
     document: usize,
     kind: String,
@@ -198,8 +201,9 @@ impl Check {
         let schema = schema_of(&self.kind);
         let mut problems = unknown_fields(&schema.document, &value, "");
         problems.extend(schema.validator.iter_errors(&value).map(|error| {
-            let place = error.instance_path().to_string();
-            format!("{}: {error}", field_name(&place))
+            let place = field_name(&error.instance_path().to_string());
+            let is_long = error.instance().to_string().len() > LONGEST_REPEATED;
+            if is_long { format!("{place}: {}", error.masked_with("it")) } else { format!("{place}: {error}") }
         }));
         problems.extend(duplicates(&schema.document, &value, ""));
         problems.extend(bad_names(&self.kind, &value));

@@ -64,6 +64,20 @@ async fn nobody_overwrites_what_they_have_not_seen(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_longest_prompt_fits_in_any_language_and_however_it_is_escaped(owner: PgPool) {
+    let world = World::new(owner).await;
+    let prompt = |characters: usize| {
+        let request = Request::patch("/chatbots/helper").admin("acme").header("if-match", "*");
+        let body = format!(r#"{{"spec": {{"systemPrompt": "{}"}}}}"#, "\\ud83d\\ude00".repeat(characters));
+        request.header("content-type", "application/json").body(Body::from(body)).unwrap()
+    };
+    let changed = world.send(prompt(16_000)).await.json(200);
+    assert_eq!(changed["spec"]["systemPrompt"].as_str().unwrap().chars().count(), 16_000);
+    let refused = world.send(prompt(16_001)).await.problem(422, "invalid_field");
+    assert_eq!(refused["detail"], "spec.systemPrompt: it is longer than 16000 characters");
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_spec_is_judged_as_kubectl_would(owner: PgPool) {
     let world = World::new(owner).await;
     for (spec, said) in [

@@ -54,7 +54,7 @@ async fn pages_and_strange_requests_are_refused(owner: PgPool) {
     let host = || post("/mcp/helper").header("host", "docs.example");
     let text = host().header("content-type", "text/plain").body(Body::from("{}")).unwrap();
     world.send(text).await.problem(415, "unsupported_media_type");
-    world.send(host().json(&json!("x".repeat(70_000)))).await.problem(413, "body_too_large");
+    world.send(host().json(&json!("x".repeat(300_000)))).await.problem(413, "body_too_large");
     world.send(host().json(&json!({"method": "tools/list"}))).await.problem(422, "invalid_field");
     let whole = json!({"jsonrpc": "2.0", "id": 7.0, "method": "tools/list"});
     assert_eq!(world.send(host().json(&whole)).await.json(200)["id"], 7);

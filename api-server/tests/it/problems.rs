@@ -19,7 +19,7 @@ async fn what_axum_refuses_itself_is_a_problem_too(owner: PgPool) {
         Request::post("/conversation/chat").admin("acme").header("content-type", kind).body(Body::from(body)).unwrap()
     };
     world.send(typed("text/plain", b"{}".to_vec())).await.problem(415, "unsupported_media_type");
-    world.send(typed("application/json", vec![b' '; 70_000])).await.problem(413, "body_too_large");
+    world.send(typed("application/json", vec![b' '; 300_000])).await.problem(413, "body_too_large");
     world.send(typed("application/json", b"{\"chatbot\": 7}".to_vec())).await.problem(422, "invalid_field");
     world.send(typed("application/json", b"\xff".to_vec())).await.problem(400, "bad_request");
     world.send(typed("multipart/form-data", Vec::new())).await.problem(415, "unsupported_media_type");
