@@ -13,6 +13,7 @@ use kube::runtime::PredicateConfig;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -26,6 +27,10 @@ use crate::reconcile::ReconcileError;
 const LOOK_AGAIN: Duration = Duration::from_mins(20);
 /// How long one reconcile may take.
 const LONGEST: Duration = Duration::from_secs(30);
+/// The first pause before a broken watch is begun again, and the longest. kube's own grow to a minute, for which the operator
+/// would be deaf after a short outage of the API server; a handful of watches may ask more often than that.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Annotations that ask the operator for something begin so.
 const OURS: &str = "docbrain.dev/";
 
@@ -44,7 +49,8 @@ pub fn changes<K: Kind>(
         .predicate_filter(wants_reconcile, PredicateConfig::default())
 }
 
-/// Watches into a store, without what nobody reads.
+/// Watches into a store, without what nobody reads. Errors are counted and end here, after a pause of the watch that had them: kube's
+/// `Controller` would pause everything that asks it for a reconcile.
 pub fn watched<K: Kind>(
     api: Api<K>,
     config: watcher::Config,
@@ -53,7 +59,7 @@ pub fn watched<K: Kind>(
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send {
     let kind = K::kind(&());
     watcher(api, config)
-        .default_backoff()
+        .backoff(WatchPauses::default())
         .inspect(move |event| {
             if event.is_err() {
                 metrics.watch_errors.with_label_values(&[&kind]).inc();
@@ -62,6 +68,32 @@ pub fn watched<K: Kind>(
         .modify(prune)
         .reflect(writer)
         .applied_objects()
+        .filter(|object| std::future::ready(object.is_ok()))
+}
+
+/// Pauses that double while a watch cannot be begun, with jitter.
+pub struct WatchPauses(Duration);
+
+impl Default for WatchPauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Iterator for WatchPauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST_PAUSE);
+        Some(pause.mul_f64(rand::random_range(0.8..1.2)))
+    }
+}
+
+impl Backoff for WatchPauses {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// Most of an object in memory is who owns its fields.
@@ -233,4 +265,19 @@ pub fn heard<T: Clone + Send + 'static>(
 /// An empty store and who fills it.
 pub fn store<K: Kind>() -> (Store<K>, Writer<K>) {
     reflector::store()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_watch_is_begun_again_within_seconds() {
+        let mut pauses = WatchPauses::default();
+        let first: Vec<Duration> = pauses.by_ref().take(20).collect();
+        assert!(first[0] <= Duration::from_millis(600) && first[1] > first[0], "{first:?}");
+        assert!(first.iter().all(|pause| *pause <= Duration::from_secs(6)), "{first:?}");
+        pauses.reset();
+        assert!(pauses.next().unwrap() <= Duration::from_millis(600));
+    }
 }

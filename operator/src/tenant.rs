@@ -16,6 +16,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::conditions::{Draft, Verdict, reason, settle};
 use crate::context::{Context, FIELD_MANAGER};
+use crate::controller::WatchPauses;
 use crate::reconcile::{
     Doing, ReconcileError, apply, ensure_finalizer, is_conflict, is_forced, is_not_found, now, remove_finalizer, report,
 };
@@ -77,18 +78,17 @@ pub fn namespaces_going(
     client: Client,
 ) -> impl Stream<Item = Result<PartialObjectMeta<Namespace>, watcher::Error>> + Send {
     let api = Api::<PartialObjectMeta<Namespace>>::all(client);
-    watcher(api, watcher::Config::default().labels(TENANT_LABEL).streaming_lists()).default_backoff().filter_map(
-        |event| {
-            std::future::ready(match event {
-                Ok(watcher::Event::Delete(namespace)) => Some(Ok(namespace)),
-                Ok(watcher::Event::Apply(namespace)) if namespace.metadata.deletion_timestamp.is_some() => {
-                    Some(Ok(namespace))
-                }
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
-            })
-        },
-    )
+    let events = watcher(api, watcher::Config::default().labels(TENANT_LABEL).streaming_lists());
+    events.backoff(WatchPauses::default()).filter_map(|event| {
+        std::future::ready(match event {
+            Ok(watcher::Event::Delete(namespace)) => Some(Ok(namespace)),
+            Ok(watcher::Event::Apply(namespace)) if namespace.metadata.deletion_timestamp.is_some() => {
+                Some(Ok(namespace))
+            }
+            // See controller::watched.
+            Ok(_) | Err(_) => None,
+        })
+    })
 }
 
 /// The Tenant that a namespace belongs to.

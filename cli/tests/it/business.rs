@@ -138,7 +138,11 @@ async fn a_business_goes_from_registration_to_statistics() {
     {
         curl.get(path);
     }
-    curl.json("POST", "/conversation/chat", &json!({"chatbot": "assistant", "message": "x".repeat(70_000)}), 413);
+    // Longer than the argument of a program may be.
+    let large =
+        machine.write("large.json", &json!({"chatbot": "assistant", "message": "x".repeat(300_000)}).to_string());
+    let arguments = ["--header", "Content-Type: application/json", "--data", &format!("@{}", large.display())];
+    assert_eq!(curl.call("POST", "/conversation/chat", &arguments).0, 413);
     let heard = std::mem::take(&mut curl.heard);
     up.stop();
     let log = machine.log();

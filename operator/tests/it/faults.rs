@@ -74,6 +74,14 @@ async fn many_chatbots(lab: &Lab, namespace: &str, display_name: &str) {
     join_all(chatbots.iter().map(|chatbot| lab.put(chatbot))).await;
 }
 
+/// Other tests count what the operator does, and have it start among few resources.
+async fn no_chatbots(lab: &Lab, namespace: &str) {
+    let chatbots = lab.chatbots(namespace);
+    chatbots.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+    let are_gone = async || chatbots.list(&ListParams::default()).await.ok()?.items.is_empty().then_some(());
+    lab.eventually("they are gone", are_gone).await;
+}
+
 #[test]
 fn a_leader_that_was_frozen_writes_nothing_once_another_leads() {
     alone("faults", |lab| {
@@ -116,6 +124,7 @@ fn a_leader_that_was_frozen_writes_nothing_once_another_leads() {
             // Nothing but the request whose bytes it was just handing over when it was frozen.
             assert!(late.len() <= 1, "it wrote after {led_at}: {late:#?}");
             assert!(of_first.iter().any(crate::harness::Request::is_write), "the audit log knows it");
+            no_chatbots(lab, "frozen").await;
             second.stop().await;
         })
     });
@@ -142,6 +151,7 @@ fn an_operator_that_ends_in_peace_lets_the_next_one_lead_at_once() {
             }
             lab.eventually("the next one leads", async || second.leads().await.then_some(())).await;
             assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+            no_chatbots(lab, "peace").await;
             second.stop().await;
         })
     });
