@@ -103,7 +103,7 @@ impl From<BytesRejection> for Problem {
 fn of_body(status: StatusCode, text: String) -> Problem {
     match ProblemKind::of_status(status) {
         // How it was being read says nothing to whoever sent it.
-        ProblemKind::BodyTooLarge => Problem::new(ProblemKind::BodyTooLarge, "send a smaller body"),
+        ProblemKind::BodyTooLarge => Problem::of_status(status),
         kind => Problem::new(kind, text),
     }
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::draining::Draining;
 use crate::pace::keep_pace;
-use crate::problem::{Problem, ProblemKind, Shape};
+use crate::problem::{Problem, Shape};
 use crate::sse;
 
 /// Largest body of a request, in bytes, where a route does not say otherwise. The longest spec fits, whatever its language and
@@ -140,27 +140,14 @@ fn written_out(mut response: Response, shape: Shape, request_id: &RequestId) -> 
     if !refused || response.extensions().get::<WrittenOut>().is_some() {
         return response;
     }
-    let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| unexplained(response.status()));
+    let problem =
+        response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::of_status(response.status()));
     log_causes(&problem);
     *response.status_mut() = problem.kind.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(shape.media_type()));
     response.headers_mut().remove(CONTENT_LENGTH);
     *response.body_mut() = Body::from(shape.body(&problem, request_id));
     response
-}
-
-/// A refusal that axum made itself.
-fn unexplained(status: StatusCode) -> Problem {
-    let kind = ProblemKind::of_status(status);
-    let detail = match kind {
-        ProblemKind::RouteNotFound => "no route has this path; /docs lists all of them",
-        ProblemKind::MethodNotAllowed => "the header `Allow` lists the methods of this route",
-        ProblemKind::BodyTooLarge => "send a smaller body",
-        ProblemKind::TimedOut => "try again, with less at a time where that is possible",
-        ProblemKind::Internal => "look for the request id in the server's log",
-        _ => "/docs describes what the route takes",
-    };
-    Problem::new(kind, detail)
 }
 
 /// Logs the errors behind a problem, and counts those of models; called once for each.
@@ -179,7 +166,7 @@ fn panicked(payload: Box<dyn Any + Send>) -> Response {
         .map(|text| *text)
         .or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
     tracing::error!(target: PANIC, panic = message.unwrap_or_default(), "a handler panicked");
-    unexplained(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+    Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR).into_response()
 }
 
 #[cfg(test)]

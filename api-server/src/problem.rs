@@ -172,6 +172,20 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// A refusal that no handler explained: axum's own.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let kind = ProblemKind::of_status(status);
+        let detail = match kind {
+            ProblemKind::RouteNotFound => "no route has this path; /docs lists all of them",
+            ProblemKind::MethodNotAllowed => "the header `Allow` lists the methods of this route",
+            ProblemKind::BodyTooLarge => "send a smaller body",
+            ProblemKind::TimedOut => "try again, with less at a time where that is possible",
+            ProblemKind::Internal => "look for the request id in the server's log",
+            _ => "/docs describes what the route takes",
+        };
+        Self::new(kind, detail)
+    }
+
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), retry_after: None, source: None }
     }

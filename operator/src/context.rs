@@ -23,7 +23,7 @@ use crate::secret_watch::SecretWatch;
 
 /// News that wait for a slow listener; one that misses some looks at everything again.
 const NEWS: usize = 4096;
-/// The first pause after a failure, and the longest.
+/// The first pause after a failure, and the longest of a resource.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// While something that was applied is not applied again.
@@ -142,6 +142,11 @@ impl Knowledge {
     }
 }
 
+/// The pause after one more failure than these: it doubles with each up to the longest, with jitter.
+pub fn pause(failures: u32, longest: Duration) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << failures.min(10)).min(longest).mul_f64(rand::random_range(0.8..1.2))
+}
+
 /// Pauses that double with each failure of one resource (with jitter, so that a herd does not come back at once).
 #[derive(Default)]
 pub struct Backoff(Mutex<HashMap<String, u32>>);
@@ -151,9 +156,9 @@ impl Backoff {
     pub fn after_failure(&self, uid: &str) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(uid.to_owned()).or_default();
-        let pause = FIRST_PAUSE.saturating_mul(1 << (*count).min(10)).min(LONGEST_PAUSE);
+        let pause = pause(*count, LONGEST_PAUSE);
         *count += 1;
-        pause.mul_f64(rand::random_range(0.8..1.2))
+        pause
     }
 
     /// Forgets the failures of a resource.

@@ -19,7 +19,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
+use crate::context::{Context, pause};
 use crate::metrics::Metrics;
 use crate::reconcile::ReconcileError;
 
@@ -27,9 +27,8 @@ use crate::reconcile::ReconcileError;
 const LOOK_AGAIN: Duration = Duration::from_mins(20);
 /// How long one reconcile may take.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The first pause before a broken watch is begun again, and the longest. kube's own grow to a minute, for which the operator
-/// would be deaf after a short outage of the API server; a handful of watches may ask more often than that.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause before a broken watch is begun again. kube's own grow to a minute, for which the operator would be deaf after
+/// a short outage of the API server; a handful of watches may ask more often than that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Annotations that ask the operator for something begin so.
 const OURS: &str = "docbrain.dev/";
@@ -71,22 +70,17 @@ pub fn watched<K: Kind>(
         .filter(|object| std::future::ready(object.is_ok()))
 }
 
-/// Pauses that double while a watch cannot be begun, with jitter.
-pub struct WatchPauses(Duration);
-
-impl Default for WatchPauses {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
+/// Pauses while a watch cannot be begun; counts its failures.
+#[derive(Default)]
+pub struct WatchPauses(u32);
 
 impl Iterator for WatchPauses {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST_PAUSE);
-        Some(pause.mul_f64(rand::random_range(0.8..1.2)))
+        let pause = pause(self.0, LONGEST_PAUSE);
+        self.0 = self.0.saturating_add(1);
+        Some(pause)
     }
 }
 
