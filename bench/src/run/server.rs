@@ -383,8 +383,9 @@ mod tests {
     async fn a_server_that_ends_early_is_quoted() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("docbrain");
-        fs::write(&program, "#!/bin/sh\necho no space left >&2\nexit 3\n").unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        // Written by another process, for a child forked meanwhile would hold the file open: ETXTBSY, execve(2).
+        let write = "printf '#!/bin/sh\\necho no space left >&2\\nexit 3\\n' >\"$0\" && chmod 755 \"$0\"";
+        assert!(Command::new("sh").args(["-c", write]).arg(&program).status().unwrap().success());
         let told = failure_of(&program).await;
         assert!(told.contains("no space left"), "{told}");
     }

@@ -1,7 +1,7 @@
 //! Runs of git sources: the real program and the real git, against a repository with traps.
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use docbrain_core::env;
@@ -10,6 +10,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::harness::{Random, Tenant, World};
+use crate::install_script;
 use crate::repository::Repository;
 
 async fn git(world: &World, name: &str, url: &str, more: &str) -> Tenant {
@@ -273,13 +274,12 @@ async fn ssh_is_called_with_judged_addresses_and_known_hosts_alone(owner: PgPool
     let programs = tempfile::tempdir().unwrap();
     let called = programs.path().join("called");
     let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$@\" > {called}\nfor last; do :; done\ncp \"$4\" {called}.key 2>/dev/null\nstat -c %a \"$4\" > {called}.mode\nexec git upload-pack {bare}\n",
+        "printf '%s\\n' \"$@\" > {called}\nfor last; do :; done\ncp \"$4\" {called}.key 2>/dev/null\nstat -c %a \"$4\" > {called}.mode\nexec git upload-pack {bare}",
         called = called.display(),
         bare = repository.path("docs.git").display(),
     );
     let program = programs.path().join("ssh");
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(&script, &program);
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
     world.environment.push(("PATH", path));
     let url = "ssh://git@localhost:2222/team/docs.git";

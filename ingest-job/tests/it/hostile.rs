@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use docbrain_ingest::sandbox::{Clock, Limits, ParseFailure, Sandbox, WorkerLimit
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-use super::sandbox;
+use super::{install, install_script, sandbox};
 
 const DOCX: &[u8] = include_bytes!("../../testdata/manual.docx");
 const XLSX: &[u8] = include_bytes!("../../testdata/stock.xlsx");
@@ -199,8 +200,7 @@ async fn a_missing_program_is_not_the_document_s_fault() {
 fn impostor(folder: &tempfile::TempDir, script: &str, answer: &[u8]) -> Sandbox {
     let program = folder.path().join("worker");
     std::fs::write(folder.path().join("answer"), answer).unwrap();
-    std::fs::write(&program, format!("#!/bin/sh\nanswer={}/answer\n{script}\n", folder.path().display())).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(&format!("answer={}/answer\n{script}", folder.path().display()), &program);
     Sandbox::new(program, Limits { wall: Duration::from_secs(10), ..Limits::default() })
 }
 
@@ -263,14 +263,13 @@ fn a_worker_confines_itself_before_it_reads() {
     assert!(worker.wait().unwrap().success(), "it ends when its parent closes the pipe");
 }
 
-/// How a worker's answer begins.
 /// As in a pod: what root is allowed in spite of its limits, nobody else is.
 #[test]
 fn a_worker_starts_as_a_user_without_rights() {
     const NOBODY: u32 = 65_534;
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("docbrain-ingest");
-    std::fs::copy(env!("CARGO_BIN_EXE_docbrain-ingest"), &program).unwrap();
+    install(Path::new(env!("CARGO_BIN_EXE_docbrain-ingest")), &program);
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(program);
     command.arg("parse-worker").current_dir("/").stdin(Stdio::null());
@@ -281,6 +280,7 @@ fn a_worker_starts_as_a_user_without_rights() {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
+/// How a worker's answer begins.
 fn frame_lengths(header: usize, body: usize) -> Vec<u8> {
     [header, body].into_iter().flat_map(|length| u32::try_from(length).unwrap().to_le_bytes()).collect()
 }
