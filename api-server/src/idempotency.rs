@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use docbrain_core::ids::TenantId;
 use docbrain_core::store::Pool;
 use docbrain_core::store::idempotency::{self, Begun};
+use docbrain_core::telemetry::Scope;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -124,35 +125,45 @@ impl Once {
             let (status, body) = create.await?;
             return Ok((status, axum::Json(body)).into_response());
         };
-        match idempotency::begin(&pool, tenant, &key, &self.request_sha256).await? {
-            Begun::New => {}
-            Begun::UnderWay => return Err(Problem::new(ProblemKind::IdempotencyKeyInUse, "wait for its answer")),
-            Begun::Reused => {
-                return Err(Problem::new(ProblemKind::IdempotencyKeyReused, "a new request needs a new key"));
-            }
-            Begun::Answered { status, body } => return replay(status, body),
-        }
-        let created = tokio::spawn(async move {
-            let created = create.await;
-            let kept = match &created {
-                Ok((status, body)) if status.is_success() => {
-                    let body = match keep {
-                        Keep::Answer => Some(serde_json::to_value(body).expect("a body is JSON")),
-                        Keep::Status => None,
-                    };
-                    idempotency::answer(&pool, tenant, &key, status.as_u16(), body.as_ref()).await
-                }
-                _ => idempotency::forget(&pool, tenant, &key).await,
-            };
-            if let Err(error) = kept {
-                // What was created stays created, and the client learns of it.
-                tracing::warn!(error = &error as &dyn std::error::Error, "failed to keep the answer of a create");
-            }
-            created
-        });
-        let (status, body) = created.await.map_err(Problem::internal)??;
-        Ok((status, axum::Json(body)).into_response())
+        // From the key's row to its answer: whoever stops waiting in between leaves no key that is under way for ever.
+        let task = under_key(pool, tenant, key, self.request_sha256, keep, create);
+        tokio::spawn(Scope::current().run(task)).await.map_err(Problem::internal)?
     }
+}
+
+async fn under_key<R: Serialize>(
+    pool: Pool,
+    tenant: TenantId,
+    key: String,
+    request_sha256: [u8; 32],
+    keep: Keep,
+    create: impl Future<Output = Result<(StatusCode, R), Problem>>,
+) -> Result<Response, Problem> {
+    match idempotency::begin(&pool, tenant, &key, &request_sha256).await? {
+        Begun::New => {}
+        Begun::UnderWay => return Err(Problem::new(ProblemKind::IdempotencyKeyInUse, "wait for its answer")),
+        Begun::Reused => {
+            return Err(Problem::new(ProblemKind::IdempotencyKeyReused, "a new request needs a new key"));
+        }
+        Begun::Answered { status, body } => return replay(status, body),
+    }
+    let created = create.await;
+    let kept = match &created {
+        Ok((status, body)) if status.is_success() => {
+            let body = match keep {
+                Keep::Answer => Some(serde_json::to_value(body).expect("a body is JSON")),
+                Keep::Status => None,
+            };
+            idempotency::answer(&pool, tenant, &key, status.as_u16(), body.as_ref()).await
+        }
+        _ => idempotency::forget(&pool, tenant, &key).await,
+    };
+    if let Err(error) = kept {
+        // What was created stays created, and the client learns of it.
+        tracing::warn!(error = &error as &dyn std::error::Error, "failed to keep the answer of a create");
+    }
+    let (status, body) = created?;
+    Ok((status, axum::Json(body)).into_response())
 }
 
 fn replay(status: u16, body: Option<Value>) -> Result<Response, Problem> {

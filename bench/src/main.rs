@@ -22,6 +22,7 @@ mod stub;
 use std::process::ExitCode;
 
 use clap::Parser;
+use docbrain_core::config::parse_arguments;
 use tokio::runtime::Builder;
 
 /// Benchmarks of DocBrain, and the model server they use.
@@ -41,7 +42,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match start(Command::parse()) {
+    match start(parse_arguments()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

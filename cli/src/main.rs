@@ -11,8 +11,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use docbrain_core::env;
 use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, SentryDsn};
+use docbrain_core::{config, env};
 
 mod apply;
 mod ask;
@@ -87,7 +87,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { command, installation, log_format, log_filter, sentry_dsn, otlp_endpoint } = Arguments::parse();
+    let Arguments { command, installation, log_format, log_filter, sentry_dsn, otlp_endpoint } =
+        config::parse_arguments();
     let settings =
         telemetry::Settings { format: log_format, filter: log_filter, sentry: sentry_dsn, traces: otlp_endpoint };
     let telemetry = telemetry::start("docbrain", &settings);

@@ -1,11 +1,27 @@
-//! Values of the environment that mean more than their text.
+//! What the command line and the environment say.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use clap::{Command, Parser};
 use secrecy::SecretSlice;
+
+/// Parses the command line and the environment as [`Parser::parse`] does, except that a variable with nothing in it counts
+/// as unset: that is how `.env` files and manifests write what they leave out.
+pub fn parse_arguments<A: Parser>() -> A {
+    let matches = without_empty_variables(A::command(), &|name| std::env::var_os(name)).get_matches();
+    A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn without_empty_variables(command: Command, environment: &impl Fn(&OsStr) -> Option<OsString>) -> Command {
+    let is_empty = |name: &OsStr| environment(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None) } else { arg })
+        .mut_subcommands(|command| without_empty_variables(command, environment))
+}
 
 /// A key with the name it is known by, so that a token or a ciphertext can say which key it needs.
 #[derive(Debug)]
@@ -53,9 +69,29 @@ fn words(lengths: &RangeInclusive<usize>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Arg;
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    #[test]
+    fn a_variable_with_nothing_in_it_is_unset_everywhere() {
+        let option = |name: &'static str| Arg::new(name).long(name).env(name);
+        let command = Command::new("docbrain")
+            .args([option("EMPTY"), option("SET"), option("UNSET")])
+            .subcommand(Command::new("up").args([option("EMPTY"), option("SET"), Arg::new("plain")]));
+        let environment = |name: &OsStr| match name.to_str() {
+            Some("EMPTY") => Some(OsString::new()),
+            Some("SET") => Some(OsString::from("a value")),
+            _ => None,
+        };
+        let command = without_empty_variables(command, &environment);
+        let read = |command: &Command| -> Vec<String> {
+            command.get_arguments().filter_map(Arg::get_env).map(|name| name.to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(read(&command), ["SET", "UNSET"]);
+        assert_eq!(read(command.find_subcommand("up").unwrap()), ["SET"]);
+    }
 
     #[test]
     fn keys_are_read_in_their_order() {

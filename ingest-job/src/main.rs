@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use docbrain_core::config::parse_arguments;
 use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, Scope, SentryDsn};
 use docbrain_core::{env, store};
 use docbrain_ingest::config::{RunArguments, Wanted};
@@ -49,7 +50,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = Arguments::parse();
+    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = parse_arguments();
     match command {
         Command::ParseWorker(limits) => worker_main(&limits),
         Command::Run(run) => {

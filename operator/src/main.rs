@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use docbrain_core::config::parse_arguments;
 use docbrain_core::env;
 use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, SentryDsn, Settings};
 use docbrain_operator::config::RunArguments;
@@ -52,7 +53,7 @@ enum Command {
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = Arguments::parse();
+    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = parse_arguments();
     match command {
         Command::Crd { folder } => ended(definitions::write(&folder), 1),
         Command::Run(arguments) => {

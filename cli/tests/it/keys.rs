@@ -18,6 +18,9 @@ fn a_key_is_made_as_the_environment_takes_it() {
     let listed = machine.command().args(["keys", "list"]).env(env::ENCRYPTION_KEYS, made.trim()).output().unwrap();
     let listed = stdout(&listed);
     assert!(listed.contains(id) && listed.contains("current") && !listed.contains(key), "{listed}");
+    let listed =
+        machine.command().args(["keys", "list"]).env(env::ENCRYPTION_KEYS, "").env(env::LOG_FORMAT, "").output();
+    assert!(stdout(&listed.unwrap()).contains("current"), "nothing in a variable leaves the keys of the home folder");
     let output = machine.command().args(["keys", "list"]).env(env::ENCRYPTION_KEYS, format!("{id}:{key}x")).output();
     let output = output.unwrap();
     let told = stderr(&output);

@@ -11,11 +11,11 @@ use docbrain_core::provision::{self, ProvisionError};
 use docbrain_core::store::accounts::{self, NewAccount};
 use docbrain_core::store::specs::Origin;
 use docbrain_core::store::{self, TenantTx, tenants};
+use docbrain_core::telemetry::Scope;
 use docbrain_crds::manifest::{self, Kind};
 use docbrain_crds::{MANAGED_BY_LABEL, REGISTRATION_LABEL, TENANT_LABEL, Tenant};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use tracing::Instrument;
 
 use super::cluster::{CallError, Place};
 use super::{Kubernetes, body, ownership};
@@ -31,7 +31,7 @@ const LONGEST: TimeDelta = TimeDelta::minutes(10);
 pub(super) async fn register(plane: &Kubernetes, registration: &Registration<'_>) -> Result<TenantId, Refusal> {
     let (plane, owned) = (plane.clone(), Owned::from(registration));
     let made = async move { found(&plane, &owned.borrowed()).await };
-    let task = tokio::spawn(made.in_current_span());
+    let task = tokio::spawn(Scope::current().run(made));
     task.await.unwrap_or_else(|error| Err(Refusal::Cluster { source: std::sync::Arc::new(error) }))
 }
 
