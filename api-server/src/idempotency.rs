@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use docbrain_core::ids::TenantId;
 use docbrain_core::store::Pool;
 use docbrain_core::store::idempotency::{self, Begun};
-use docbrain_core::telemetry::Scope;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -90,80 +89,68 @@ enum Keep {
 }
 
 impl Once {
-    /// Carries out `create`, for a key to its end even when the client goes away; or answers as before.
-    pub(crate) fn answer<R: Serialize + Send + Sync + 'static>(
+    /// Carries out `create`, or answers as before. A route that may change something goes on when its client goes away
+    /// (`middleware::carry_through`); otherwise the key would stay under way.
+    pub(crate) fn answer<'a, R: Serialize + Send + Sync + 'a>(
         self,
-        pool: Pool,
+        pool: &'a Pool,
         tenant: TenantId,
-        create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'static,
-    ) -> BoxFuture<'static, Result<Response, Problem>> {
+        create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<Response, Problem>> {
         Box::pin(self.carry_out(pool, tenant, Keep::Answer, create))
     }
 
     /// As [`Once::answer`], for an answer with a secret that is shown once: it is kept nowhere, and sending the request
     /// again is refused.
-    pub(crate) fn answer_with_secret<R: Serialize + Send + Sync + 'static>(
+    pub(crate) fn answer_with_secret<'a, R: Serialize + Send + Sync + 'a>(
         self,
-        pool: Pool,
+        pool: &'a Pool,
         tenant: TenantId,
-        create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'static,
-    ) -> BoxFuture<'static, Result<Response, Problem>> {
+        create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<Response, Problem>> {
         Box::pin(async move {
             let answer = self.carry_out(pool, tenant, Keep::Status, create).await?;
             Ok(([(CACHE_CONTROL, "no-store")], answer).into_response())
         })
     }
 
-    async fn carry_out<R: Serialize + Send + Sync + 'static>(
+    async fn carry_out<R: Serialize>(
         self,
-        pool: Pool,
+        pool: &Pool,
         tenant: TenantId,
         keep: Keep,
-        create: impl Future<Output = Result<(StatusCode, R), Problem>> + Send + 'static,
+        create: impl Future<Output = Result<(StatusCode, R), Problem>>,
     ) -> Result<Response, Problem> {
         let Some(key) = self.key else {
             let (status, body) = create.await?;
             return Ok((status, axum::Json(body)).into_response());
         };
-        // From the key's row to its answer: whoever stops waiting in between leaves no key that is under way for ever.
-        let task = under_key(pool, tenant, key, self.request_sha256, keep, create);
-        tokio::spawn(Scope::current().run(task)).await.map_err(Problem::internal)?
-    }
-}
-
-async fn under_key<R: Serialize>(
-    pool: Pool,
-    tenant: TenantId,
-    key: String,
-    request_sha256: [u8; 32],
-    keep: Keep,
-    create: impl Future<Output = Result<(StatusCode, R), Problem>>,
-) -> Result<Response, Problem> {
-    match idempotency::begin(&pool, tenant, &key, &request_sha256).await? {
-        Begun::New => {}
-        Begun::UnderWay => return Err(Problem::new(ProblemKind::IdempotencyKeyInUse, "wait for its answer")),
-        Begun::Reused => {
-            return Err(Problem::new(ProblemKind::IdempotencyKeyReused, "a new request needs a new key"));
+        match idempotency::begin(pool, tenant, &key, &self.request_sha256).await? {
+            Begun::New => {}
+            Begun::UnderWay => return Err(Problem::new(ProblemKind::IdempotencyKeyInUse, "wait for its answer")),
+            Begun::Reused => {
+                return Err(Problem::new(ProblemKind::IdempotencyKeyReused, "a new request needs a new key"));
+            }
+            Begun::Answered { status, body } => return replay(status, body),
         }
-        Begun::Answered { status, body } => return replay(status, body),
-    }
-    let created = create.await;
-    let kept = match &created {
-        Ok((status, body)) if status.is_success() => {
-            let body = match keep {
-                Keep::Answer => Some(serde_json::to_value(body).expect("a body is JSON")),
-                Keep::Status => None,
-            };
-            idempotency::answer(&pool, tenant, &key, status.as_u16(), body.as_ref()).await
+        let created = create.await;
+        let kept = match &created {
+            Ok((status, body)) if status.is_success() => {
+                let body = match keep {
+                    Keep::Answer => Some(serde_json::to_value(body).expect("a body is JSON")),
+                    Keep::Status => None,
+                };
+                idempotency::answer(pool, tenant, &key, status.as_u16(), body.as_ref()).await
+            }
+            _ => idempotency::forget(pool, tenant, &key).await,
+        };
+        if let Err(error) = kept {
+            // What was created stays created, and the client learns of it.
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to keep the answer of a create");
         }
-        _ => idempotency::forget(&pool, tenant, &key).await,
-    };
-    if let Err(error) = kept {
-        // What was created stays created, and the client learns of it.
-        tracing::warn!(error = &error as &dyn std::error::Error, "failed to keep the answer of a create");
+        let (status, body) = created?;
+        Ok((status, axum::Json(body)).into_response())
     }
-    let (status, body) = created?;
-    Ok((status, axum::Json(body)).into_response())
 }
 
 fn replay(status: u16, body: Option<Value>) -> Result<Response, Problem> {

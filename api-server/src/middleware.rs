@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::time::Instant;
 
 use axum::Router;
@@ -104,6 +105,12 @@ async fn observe(State(draining): State<Draining>, mut request: Request, next: N
     };
     let response = scope.clone().run(answered).await;
     sse::attend(response, shape, scope, draining, request_id)
+}
+
+/// Carries a request through to its end, whoever stops waiting for its answer: a change of several steps is not left half done.
+pub(crate) async fn carry_through(request: Request, next: Next) -> Response {
+    let task = tokio::spawn(Scope::current().run(next.run(request)));
+    task.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 /// Notes in the log which tenant the request is for.

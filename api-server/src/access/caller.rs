@@ -49,6 +49,14 @@ impl Caller {
         }
     }
 
+    /// Whether its routes change what is configured. The others read, or ask a chatbot: that may end when nobody waits.
+    pub(crate) fn may_change(self) -> bool {
+        match self {
+            Self::Public | Self::Editor | Self::Admin | Self::Account | Self::Superuser => true,
+            Self::Visitor | Self::Client | Self::Viewer => false,
+        }
+    }
+
     /// What it needs within a tenant, if it acts for one.
     pub(crate) fn right(self) -> Option<Right> {
         match self {

@@ -32,7 +32,6 @@ const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Applies custom resources.
-#[derive(Clone)]
 pub struct Kubernetes {
     pool: Pool,
     cluster: Cluster,

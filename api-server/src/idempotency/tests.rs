@@ -1,13 +1,11 @@
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::{FromRef, State};
+use axum::middleware::from_fn;
 use axum::routing::post;
 use serde_json::json;
 use sqlx::PgPool;
@@ -15,6 +13,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::draining::Draining;
+use crate::middleware::carry_through;
 
 /// A router that creates things, and how many it has created.
 #[derive(Clone)]
@@ -43,7 +42,7 @@ impl Things {
         Self { pool, tenant, created: Arc::default() }
     }
 
-    async fn create(self, body: Value) -> Thing {
+    async fn create(&self, body: Value) -> Thing {
         if let Some(pause) = body["pause"].as_u64() {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
@@ -56,6 +55,7 @@ impl Things {
 
     async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> (u16, bool, Value) {
         let routes = Router::new().route("/things", post(create_thing)).route("/tokens", post(create_token));
+        let routes = routes.layer(from_fn(carry_through));
         let routes = crate::middleware::around(routes, Draining::default()).with_state(self.clone());
         let mut request = Request::post(path).header("content-type", "application/json");
         if let Some(key) = key {
@@ -74,11 +74,11 @@ impl Things {
 }
 
 async fn create_thing(State(things): State<Things>, Create { body, once }: Create<Value>) -> Result<Response, Problem> {
-    once.answer(things.pool.clone(), things.tenant, things.create(body)).await
+    once.answer(&things.pool, things.tenant, things.create(body)).await
 }
 
 async fn create_token(State(things): State<Things>, Create { body, once }: Create<Value>) -> Result<Response, Problem> {
-    once.answer_with_secret(things.pool.clone(), things.tenant, things.create(body)).await
+    once.answer_with_secret(&things.pool, things.tenant, things.create(body)).await
 }
 
 fn code(problem: &(u16, bool, Value)) -> (u16, &str) {
@@ -127,44 +127,6 @@ async fn a_request_that_failed_may_be_sent_again(pool: PgPool) {
         assert_eq!(code(&things.post("/things", Some("k"), &json!({"bad": true})).await), (422, "invalid_field"));
     }
     assert_eq!(things.post("/things", Some("k"), &json!({})).await, (201, false, json!({"number": 1})));
-}
-
-/// At whichever of its awaits the first request is dropped.
-#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
-async fn a_client_that_goes_away_finds_the_answer_later(pool: PgPool) {
-    let things = Things::new(pool).await;
-    let body = json!({"pause": 10});
-    for attempt in 0..200 {
-        // How much happens in one poll differs.
-        let polls = attempt % 10;
-        let key = Some(attempt.to_string());
-        drop_after(polls, things.post("/things", key.as_deref(), &body)).await;
-        let later = async {
-            loop {
-                let answer = things.post("/things", key.as_deref(), &body).await;
-                if answer.0 != 409 {
-                    return answer;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let answer = tokio::time::timeout(Duration::from_secs(10), later).await.expect("it is under way for ever");
-        assert_eq!((answer.0, answer.2), (201, json!({"number": attempt + 1})), "dropped after {polls} polls");
-    }
-}
-
-/// Polls `work` so many times as it makes progress, and drops it.
-async fn drop_after<T>(polls: u32, work: impl Future<Output = T>) {
-    let mut work = pin!(work);
-    let mut left = polls;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        work.as_mut().poll(context).map(drop)
-    })
-    .await;
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

@@ -105,7 +105,7 @@ pub(crate) async fn create_chatbot(
     access: TenantAccess,
     Create { body: request, once }: Create<ChatbotRequest>,
 ) -> Result<Response, Problem> {
-    let created = once.answer(pool.clone(), access.tenant, async move {
+    let created = once.answer(&pool, access.tenant, async {
         credentials::check(&access, &Value::Null, &request.spec)?;
         let author = Author { tenant: access.tenant, actor: access.actor()? };
         plane.create(&author, &Named { kind: Kind::Chatbot, name: &request.name }, &request.spec).await?;

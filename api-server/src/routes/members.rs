@@ -193,7 +193,7 @@ pub(crate) async fn create_invitation(
     access: TenantAccess,
     Create { body, once }: Create<InvitationRequest>,
 ) -> Result<Response, Problem> {
-    once.answer_with_secret(pool.clone(), access.tenant, async move { invite(&pool, &access, &body).await }).await
+    once.answer_with_secret(&pool, access.tenant, invite(&pool, &access, &body)).await
 }
 
 async fn invite(

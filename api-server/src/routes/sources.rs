@@ -102,7 +102,7 @@ pub(crate) async fn create_source(
     Path(id): Path<String>,
     Create { body, once }: Create<SourceRequest>,
 ) -> Result<Response, Problem> {
-    let created = once.answer(pool.clone(), access.tenant, async move {
+    let created = once.answer(&pool, access.tenant, async {
         Ok((StatusCode::CREATED, make(&pool, plane.as_ref(), &access, &id, body).await?))
     });
     Ok(([etag(FIRST_REVISION)], created.await?).into_response())

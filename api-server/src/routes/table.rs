@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::MethodRouter;
 use serde_json::json;
 use tower_http::timeout::TimeoutLayer;
@@ -23,6 +23,7 @@ use crate::access::caller::{self, Guard};
 use crate::access::{AccessControl, Caller, TENANT_HEADER};
 use crate::client_ip::TrustedProxies;
 use crate::idempotency::IDEMPOTENCY_KEY;
+use crate::middleware::carry_through;
 use crate::problem::{ProblemKind, Shape};
 use crate::state::AppState;
 
@@ -51,6 +52,7 @@ impl Table {
         caller: Caller,
         (schemas, mut paths, methods): UtoipaMethodRouter<AppState>,
     ) -> Self {
+        let methods = if caller.may_change() { methods.layer(from_fn(carry_through)) } else { methods };
         let methods = methods.layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limit));
         for (path, item) in &mut paths.paths {
             operations(item).for_each(|operation| describe(operation, caller, Shape::of(path)));

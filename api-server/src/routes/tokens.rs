@@ -120,7 +120,7 @@ pub(crate) async fn create_token(
     access: TenantAccess,
     Create { body, once }: Create<TokenRequest>,
 ) -> Result<Response, Problem> {
-    once.answer_with_secret(pool.clone(), access.tenant, async move { make(&pool, &access, &body).await }).await
+    once.answer_with_secret(&pool, access.tenant, make(&pool, &access, &body)).await
 }
 
 async fn make(pool: &Pool, access: &TenantAccess, request: &TokenRequest) -> Result<(StatusCode, NewToken), Problem> {

@@ -1,6 +1,9 @@
 //! Two tenants in a database of their own, the API over them, and requests to it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -265,6 +268,20 @@ impl World {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request, and goes away after the answer has been waited for so many times.
+    pub(crate) async fn send_and_leave(&self, polls: usize, request: Request<Body>) {
+        let mut answer = pin!(self.open(request));
+        let mut left = polls;
+        poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            answer.as_mut().poll(context).map(drop)
+        })
+        .await;
     }
 
     /// Asks for a path as the admin, for `acme`.

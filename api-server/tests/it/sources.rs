@@ -1,9 +1,12 @@
 //! Knowledge sources: made for a chatbot, changed, indexed again, deleted.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::harness::{Reply, Requests, World};
 
@@ -32,6 +35,35 @@ async fn a_source_is_made_for_a_chatbot(owner: PgPool) {
         .await
         .problem(422, "invalid_field");
     assert!(problem["detail"].as_str().unwrap().contains("overlap must be smaller than size"), "{problem}");
+}
+
+/// With an `Idempotency-Key` and without one, at whichever of its awaits the request is dropped.
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn a_client_that_goes_away_leaves_nothing_half_made(owner: PgPool) {
+    let world = World::new(owner).await;
+    for polls in 0..60 {
+        let name = format!("manual-{polls}");
+        let make = || {
+            let request = Request::post("/chatbots/helper/sources").admin("acme");
+            let request = if polls % 2 == 0 { request.header("idempotency-key", &name) } else { request };
+            request.json(&json!({ "name": name }))
+        };
+        world.send_and_leave(polls, make()).await;
+        let until_made = async {
+            loop {
+                let again = world.send(make()).await;
+                let chatbot = world.get("/chatbots/helper").await.json(200);
+                if chatbot["knowledge_sources"].as_array().unwrap().iter().any(|source| *source == *name) {
+                    return again.status;
+                }
+                assert_eq!(again.status, 409);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let status = timeout(Duration::from_secs(10), until_made).await;
+        let status = status.unwrap_or_else(|_| panic!("{name} is half made after {polls} polls"));
+        assert!(status == 201 || polls % 2 == 1, "{name}: {status}");
+    }
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]

@@ -6,12 +6,11 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use docbrain_core::ids::{AccountId, TenantId};
+use docbrain_core::ids::TenantId;
 use docbrain_core::provision::{self, ProvisionError};
-use docbrain_core::store::accounts::{self, NewAccount};
+use docbrain_core::store::accounts;
 use docbrain_core::store::specs::Origin;
 use docbrain_core::store::{self, TenantTx, tenants};
-use docbrain_core::telemetry::Scope;
 use docbrain_crds::manifest::{self, Kind};
 use docbrain_crds::{MANAGED_BY_LABEL, REGISTRATION_LABEL, TENANT_LABEL, Tenant};
 use kube::api::DynamicObject;
@@ -27,15 +26,8 @@ const GLANCE: Duration = Duration::from_millis(150);
 /// A registration that has not ended by then will not.
 const LONGEST: TimeDelta = TimeDelta::minutes(10);
 
-/// Makes it, whether or not the client waits for the end.
+/// Makes it.
 pub(super) async fn register(plane: &Kubernetes, registration: &Registration<'_>) -> Result<TenantId, Refusal> {
-    let (plane, owned) = (plane.clone(), Owned::from(registration));
-    let made = async move { found(&plane, &owned.borrowed()).await };
-    let task = tokio::spawn(Scope::current().run(made));
-    task.await.unwrap_or_else(|error| Err(Refusal::Cluster { source: std::sync::Arc::new(error) }))
-}
-
-async fn found(plane: &Kubernetes, registration: &Registration<'_>) -> Result<TenantId, Refusal> {
     if accounts::by_email(&plane.pool, registration.account.email).await?.is_some() {
         return Err(store::Error::Taken { what: "e-mail" }.into());
     }
@@ -184,52 +176,4 @@ fn whole(registration: &Registration<'_>) -> Value {
     let labels = json!({ MANAGED_BY_LABEL: "dashboard" });
     let intent = json!({ "metadata": { "labels": labels }, "spec": spec(registration) });
     body(place(registration.tenant), intent, None)
-}
-
-/// A registration that outlives its request.
-struct Owned {
-    tenant: String,
-    display_name: String,
-    id: AccountId,
-    email: String,
-    name: String,
-    password_hash: Option<String>,
-    oidc: Option<(String, String)>,
-    request_id: String,
-    ip: Option<std::net::IpAddr>,
-}
-
-impl From<&Registration<'_>> for Owned {
-    fn from(registration: &Registration<'_>) -> Self {
-        let account = &registration.account;
-        Self {
-            tenant: registration.tenant.to_owned(),
-            display_name: registration.display_name.to_owned(),
-            id: account.id,
-            email: account.email.to_owned(),
-            name: account.name.to_owned(),
-            password_hash: account.password_hash.map(str::to_owned),
-            oidc: account.oidc.map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned())),
-            request_id: registration.request_id.to_owned(),
-            ip: registration.ip,
-        }
-    }
-}
-
-impl Owned {
-    fn borrowed(&self) -> Registration<'_> {
-        Registration {
-            tenant: &self.tenant,
-            display_name: &self.display_name,
-            account: NewAccount {
-                id: self.id,
-                email: &self.email,
-                name: &self.name,
-                password_hash: self.password_hash.as_deref(),
-                oidc: self.oidc.as_ref().map(|(issuer, subject)| (issuer.as_str(), subject.as_str())),
-            },
-            request_id: &self.request_id,
-            ip: self.ip,
-        }
-    }
 }

@@ -13,7 +13,7 @@ use docbrain_core::limits::Limits;
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::{Pool, TenantTx, runs, sources};
-use docbrain_core::telemetry::{Scope, metrics};
+use docbrain_core::telemetry::metrics;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
@@ -115,9 +115,7 @@ pub(crate) async fn create_documents(
         replace_all: false,
         documents: Vec::new(),
     };
-    // In a task of its own, which a client that goes away does not end.
-    let accepted = tokio::spawn(Scope::current().run(upload.receive(form))).await.map_err(Problem::internal)??;
-    Ok((StatusCode::ACCEPTED, Json(accepted)))
+    Ok((StatusCode::ACCEPTED, Json(upload.receive(form).await?)))
 }
 
 struct Upload {
