@@ -76,7 +76,7 @@ generate: tools ## Refresh every generated file
 	cargo build --workspace --all-targets
 	target/debug/docbrain-operator crd --folder crds/generated
 	tools/chart.sh copy charts/docbrain/files
-	UPDATE_OPENAPI=1 cargo test --quiet --workspace openapi
+	UPDATE_OPENAPI=1 cargo test --quiet --workspace the_committed_document_is_fresh
 
 .PHONY: fresh
 fresh: tools build ## Check that generated files are fresh

@@ -124,6 +124,36 @@ fn rules_of_the_crds_hold_without_a_cluster() {
 }
 
 #[test]
+fn a_url_is_judged_by_its_scheme_whatever_its_host() {
+    let source = |kind: &str| {
+        read(&format!(
+            "apiVersion: docbrain.dev/v1alpha1\nkind: KnowledgeSource\nmetadata: {{name: s, namespace: acme}}\nspec: {{source: {kind}}}\n"
+        ))
+    };
+    for (url, is_web, is_git) in [
+        ("https://example.com/docs/", true, true),
+        ("HTTP://localhost:3000/", true, true),
+        ("http://127.0.0.1:11434/v1", true, true),
+        ("http://[::1]:8080", true, true),
+        ("ssh://git@localhost/docs.git", false, true),
+        ("ftp://example.com", false, false),
+        ("file:///etc/passwd", false, false),
+        ("/etc/passwd", false, false),
+        ("localhost:3000", false, false),
+        ("http:example.com", false, false),
+        ("https://", false, false),
+        ("https://exa mple.com", false, false),
+    ] {
+        let model = read(&chatbot(&format!("{{displayName: H, model: {{model: m, baseUrl: '{url}'}}}}")));
+        assert_eq!(model.is_ok(), is_web, "{url}: {model:?}");
+        let web = source(&format!("{{web: {{startUrls: ['{url}']}}}}"));
+        assert_eq!(web.is_ok(), is_web, "{url}: {web:?}");
+        let git = source(&format!("{{git: {{url: '{url}'}}}}"));
+        assert_eq!(git.is_ok(), is_git, "{url}: {git:?}");
+    }
+}
+
+#[test]
 fn an_alias_bomb_is_refused() {
     let mut yaml = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {

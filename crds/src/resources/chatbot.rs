@@ -87,7 +87,7 @@ pub struct Model {
     /// Base URL of an OpenAI-compatible server of this chatbot's own, such as `https://api.openai.com/v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2000))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']")
+    #[x_kube(validation = Rule::new("isURL(self) && self.matches('^(?i:https?)://[^/?#]')")
         .message("baseUrl is an http or https URL, such as https://api.openai.com/v1"))]
     pub base_url: Option<String>,
     /// Whose server `baseUrl` is; they differ in how they want the key.

@@ -98,7 +98,7 @@ pub struct Upload {}
 pub struct WebSource {
     /// Where crawling begins. Links are followed on these hosts alone, at or below the folder of a start URL.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 2000)))]
-    #[x_kube(validation = Rule::new("self.all(u, isURL(u) && url(u).getScheme() in ['http', 'https'])")
+    #[x_kube(validation = Rule::new("self.all(u, isURL(u) && u.matches('^(?i:https?)://[^/?#]'))")
         .message("a start URL is an http or https URL, such as https://example.com/docs/"))]
     pub start_urls: Vec<String>,
     /// Patterns of paths that are taken, such as `/docs/**`; all when left out.
@@ -132,7 +132,7 @@ pub struct WebSource {
 pub struct GitSource {
     /// The repository: `https://…`, or `ssh://user@host/path` with a key in the Secret.
     #[schemars(length(min = 1, max = 2000))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https', 'ssh']")
+    #[x_kube(validation = Rule::new("isURL(self) && self.matches('^(?i:https?|ssh)://[^/?#]')")
         .message("url is an https or ssh URL, such as https://example.com/team/docs.git or ssh://git@example.com/team/docs.git"))]
     pub url: String,
     /// Branch, tag, or commit in full; the repository's default branch when left out.
