@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use docbrain_api::config::{self, Config};
+use docbrain_core::signals::stop_on_signal;
 use docbrain_core::telemetry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The HTTP API of DocBrain.
 #[derive(Parser)]
@@ -48,18 +48,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    docbrain_api::run(config, async {
-        tokio::select! {
-            () = received(&mut interrupt) => {}
-            () = received(&mut terminate) => {}
-        }
-    })
-    .await
-}
-
-async fn received(signal: &mut Signal) {
-    signal.recv().await;
+    let stop = stop_on_signal()?;
+    docbrain_api::run(config, stop.cancelled_owned()).await
 }
 
 fn told(to: &mut impl Write, text: &str, code: u8) -> ExitCode {

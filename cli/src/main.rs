@@ -11,8 +11,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, SentryDsn};
-use docbrain_core::{config, env};
+use docbrain_core::config::parse_arguments;
+use docbrain_core::telemetry;
 
 mod apply;
 mod ask;
@@ -26,30 +26,27 @@ mod migrate;
 mod postgres;
 mod reset_password;
 mod show;
-mod signals;
 mod superuser;
 mod up;
 
 /// Your documentation, answering: a knowledge base with a cited chatbot, on one machine.
 #[derive(Parser)]
-#[command(name = "docbrain", version, about, after_help = EXAMPLES)]
+#[command(
+    name = "docbrain",
+    version,
+    about,
+    after_help = EXAMPLES,
+    mut_arg("filter", |arg| arg.default_value("warn,sqlx=error,async_openai=off")),
+    mut_arg("sentry", |arg| arg.hide(true)),
+    mut_arg("traces", |arg| arg.hide(true))
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     installation: installation::InstallationArguments,
-    /// How log lines are written: text or json
-    #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
-    log_format: LogFormat,
-    /// Which log lines are written, such as info or debug
-    #[arg(long, env = env::LOG_FILTER, default_value = "warn,sqlx=error,async_openai=off", global = true)]
-    log_filter: LogFilter,
-    /// Where errors are reported to
-    #[arg(long, env = env::SENTRY_DSN, hide_env_values = true, hide = true, global = true)]
-    sentry_dsn: Option<SentryDsn>,
-    /// The OpenTelemetry collector that spans are sent to
-    #[arg(long, env = env::OTLP_ENDPOINT, hide = true, global = true)]
-    otlp_endpoint: Option<OtlpEndpoint>,
+    #[command(flatten)]
+    telemetry: telemetry::Settings,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -87,11 +84,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { command, installation, log_format, log_filter, sentry_dsn, otlp_endpoint } =
-        config::parse_arguments();
-    let settings =
-        telemetry::Settings { format: log_format, filter: log_filter, sentry: sentry_dsn, traces: otlp_endpoint };
-    let telemetry = telemetry::start("docbrain", &settings);
+    let Arguments { command, installation, telemetry } = parse_arguments();
+    let telemetry = telemetry::start("docbrain", &telemetry);
     let done = match command {
         Command::Up(arguments) => Box::pin(up::up(&installation, arguments)).await,
         Command::Apply(arguments) => apply::apply(&installation, &arguments).await,

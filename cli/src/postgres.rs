@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use docbrain_core::env;
+use docbrain_core::signals::stop_on_signal;
 use docbrain_core::store::{self, Pool};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::{ExposeSecret, SecretString};
@@ -21,7 +22,6 @@ use tokio::time::{sleep, timeout};
 use crate::home::{Home, UNPRIVILEGED, is_root};
 use crate::installation::InstallationArguments;
 use crate::show;
-use crate::signals::stop_on_signal;
 
 /// The longest path a Unix socket may have is 107 bytes (`man 7 unix`); `/.s.PGSQL.5432` takes 14.
 const MAX_SOCKET_FOLDER_BYTES: usize = 93;

@@ -1,45 +1,34 @@
 //! `docbrain superuser`: who may act for the installation.
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
-use docbrain_core::store::accounts;
+use clap::Args;
+use docbrain_core::config::SuperuserChange;
+use docbrain_core::store;
+use secrecy::ExposeSecret;
 
 use crate::installation::{Installation, InstallationArguments};
 use crate::show;
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  docbrain superuser grant ada@example.com")]
+#[command(
+    after_help = "Example:\n  docbrain superuser grant ada@example.com\n\nIn a cluster the operator does it:\n  kubectl --namespace docbrain exec deploy/docbrain-operator -- docbrain-operator superuser grant ada@example.com"
+)]
 pub(crate) struct SuperuserArguments {
     #[command(subcommand)]
-    change: Change,
-}
-
-#[derive(Subcommand)]
-enum Change {
-    /// Let an account act for the installation
-    Grant {
-        /// The account's e-mail
-        email: String,
-    },
-    /// Take that away
-    Revoke {
-        /// The account's e-mail
-        email: String,
-    },
+    change: SuperuserChange,
 }
 
 pub(crate) async fn superuser(
     installation: &InstallationArguments,
-    arguments: &SuperuserArguments,
+    SuperuserArguments { change }: &SuperuserArguments,
 ) -> anyhow::Result<()> {
-    let (email, superuser) = match &arguments.change {
-        Change::Grant { email } => (email, true),
-        Change::Revoke { email } => (email, false),
-    };
+    // A database of one's own may be another installation's, too: its roles stay as they are.
+    if let Some(url) = installation.database_url() {
+        let owner = store::connect(url.expose_secret(), 1).await.context("cannot reach the database")?;
+        show::line(&change.carry_out(&owner).await?);
+        return Ok(());
+    }
     let installation = Installation::open(installation).await?;
-    let account = accounts::by_email(&installation.api, email).await?;
-    let account = account.with_context(|| format!("there is no account {email:?}; it registers first"))?;
-    accounts::set_superuser(&installation.owner, account.id, superuser).await?;
-    show::line(&format!("{email} {}", if superuser { "is a superuser" } else { "is no superuser any more" }));
+    show::line(&change.carry_out(&installation.owner).await?);
     installation.close().await
 }

@@ -10,6 +10,7 @@ use docbrain_core::embed::ModelName;
 use docbrain_core::env;
 use docbrain_core::ids::{RunId, TenantId};
 use docbrain_core::providers::reindex;
+use docbrain_core::signals::stop_on_signal;
 use docbrain_core::store::documents::{self, NewDocument, Put};
 use docbrain_core::store::runs::{self, RunState};
 use docbrain_core::store::{TenantTx, provider_settings, sources, tenants};
@@ -20,7 +21,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::installation::{Installation, InstallationArguments, secret_in_file};
-use crate::signals::stop_on_signal;
 use crate::{launcher, show};
 
 #[derive(Args)]

@@ -18,6 +18,7 @@
 //! | [`provision`] | a custom resource's spec to rows in Postgres |
 //! | [`retrieve`] | a question to ranked passages |
 //! | [`schedule`] | when a knowledge source is fetched again |
+//! | [`signals`] | when a process is asked to end |
 //! | [`store`] | all SQL |
 //! | [`telemetry`] | logs and metrics |
 //!
@@ -41,5 +42,6 @@ pub mod providers;
 pub mod provision;
 pub mod retrieve;
 pub mod schedule;
+pub mod signals;
 pub mod store;
 pub mod telemetry;

@@ -12,8 +12,11 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::env;
 
 mod logs;
 mod metrics;
@@ -30,16 +33,20 @@ pub use self::traces::{OtlpEndpoint, continue_trace};
 /// How long the last spans and reports have to be sent when a program ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What is told, and where.
-#[derive(Clone, Debug, Default)]
+/// What is told, and where; as options of a program, which may have other defaults.
+#[derive(Args, Clone, Debug, Default)]
 pub struct Settings {
-    /// How log lines are written.
+    /// How log lines are written: text or json
+    #[arg(long = "log-format", env = env::LOG_FORMAT, default_value = "text", global = true)]
     pub format: LogFormat,
-    /// Which log lines are written.
+    /// Which log lines are written, such as info or debug
+    #[arg(long = "log-filter", env = env::LOG_FILTER, default_value = "info,sqlx=error,async_openai=off", global = true)]
     pub filter: LogFilter,
-    /// Where errors are reported to.
+    /// Where errors are reported to
+    #[arg(long = "sentry-dsn", value_name = "DSN", env = env::SENTRY_DSN, hide_env_values = true, global = true)]
     pub sentry: Option<SentryDsn>,
-    /// Where spans are sent to.
+    /// The OpenTelemetry collector that spans are sent to
+    #[arg(long = "otlp-endpoint", value_name = "URL", env = env::OTLP_ENDPOINT, global = true)]
     pub traces: Option<OtlpEndpoint>,
 }
 

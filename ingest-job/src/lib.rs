@@ -6,7 +6,7 @@
 //! - [`parse`]: bytes to Markdown; pure
 //! - [`sandbox`]: the same in a confined child process, for everything that comes from outside
 //! - [`split`]: Markdown to chunks; pure
-//! - [`config`], [`stop`]: what the environment says, and the signal to stop
+//! - [`config`]: what the environment says
 
 pub mod config;
 pub mod fetch;
@@ -15,4 +15,3 @@ pub mod parse;
 pub mod pipeline;
 pub mod sandbox;
 pub mod split;
-pub mod stop;

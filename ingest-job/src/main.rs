@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use docbrain_core::config::parse_arguments;
-use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, Scope, SentryDsn};
-use docbrain_core::{env, store};
+use docbrain_core::signals::stop_on_signal;
+use docbrain_core::store;
+use docbrain_core::telemetry::{self, Scope};
 use docbrain_ingest::config::{RunArguments, Wanted};
 use docbrain_ingest::fetch::Misfortune;
 use docbrain_ingest::index::Indexer;
 use docbrain_ingest::pipeline::{Ended, Pipeline};
 use docbrain_ingest::sandbox::{WorkerLimits, worker_main};
-use docbrain_ingest::stop::stop_on_signal;
 use secrecy::ExposeSecret;
 
 /// What the same environment would end with again.
@@ -26,18 +26,8 @@ const EXIT_LASTING: u8 = 2;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// How log lines are written: text or json
-    #[arg(long, env = env::LOG_FORMAT, default_value = "text", global = true)]
-    log_format: LogFormat,
-    /// Which log lines are written
-    #[arg(long, env = env::LOG_FILTER, default_value = "info,sqlx=error,async_openai=off", global = true)]
-    log_filter: LogFilter,
-    /// Where errors are reported to
-    #[arg(long, env = env::SENTRY_DSN, hide_env_values = true, global = true)]
-    sentry_dsn: Option<SentryDsn>,
-    /// The OpenTelemetry collector that spans are sent to
-    #[arg(long, env = env::OTLP_ENDPOINT, global = true)]
-    otlp_endpoint: Option<OtlpEndpoint>,
+    #[command(flatten)]
+    telemetry: telemetry::Settings,
 }
 
 #[derive(Subcommand)]
@@ -50,18 +40,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = parse_arguments();
+    let Arguments { command, telemetry } = parse_arguments();
     match command {
         Command::ParseWorker(limits) => worker_main(&limits),
-        Command::Run(run) => {
-            let settings = telemetry::Settings {
-                format: log_format,
-                filter: log_filter,
-                sentry: sentry_dsn,
-                traces: otlp_endpoint,
-            };
-            watched(&run, &settings)
-        }
+        Command::Run(run) => watched(&run, &telemetry),
     }
 }
 

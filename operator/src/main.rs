@@ -4,37 +4,29 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use docbrain_core::config::parse_arguments;
-use docbrain_core::env;
-use docbrain_core::telemetry::{self, LogFilter, LogFormat, OtlpEndpoint, SentryDsn, Settings};
+use docbrain_core::config::{SuperuserChange, parse_arguments};
+use docbrain_core::signals::stop_on_signal;
+use docbrain_core::{env, store, telemetry};
 use docbrain_operator::config::RunArguments;
 use docbrain_operator::{definitions, program};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use secrecy::{ExposeSecret, SecretString};
 
 #[derive(Parser)]
 #[command(
     name = "docbrain-operator",
     version,
     about = "The Kubernetes operator of DocBrain",
+    mut_arg("format", |arg| arg.default_value("json")),
+    mut_arg("filter", |arg| arg.default_value("info,sqlx=error,kube=warn")),
     after_help = "Examples:\n  docbrain-operator crd --folder crds     write the definitions of the resources\n  docbrain-operator run                   reconcile the cluster of KUBECONFIG, or of this pod"
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// How log lines are written: text or json
-    #[arg(long, env = env::LOG_FORMAT, default_value = "json", global = true)]
-    log_format: LogFormat,
-    /// Which log lines are written
-    #[arg(long, env = env::LOG_FILTER, default_value = "info,sqlx=error,kube=warn", global = true)]
-    log_filter: LogFilter,
-    /// Where errors are reported to
-    #[arg(long, env = env::SENTRY_DSN, hide_env_values = true, global = true)]
-    sentry_dsn: Option<SentryDsn>,
-    /// The OpenTelemetry collector that spans are sent to
-    #[arg(long, env = env::OTLP_ENDPOINT, global = true)]
-    otlp_endpoint: Option<OtlpEndpoint>,
+    #[command(flatten)]
+    telemetry: telemetry::Settings,
 }
 
 #[derive(Subcommand)]
@@ -47,33 +39,37 @@ enum Command {
     },
     /// Reconcile until SIGTERM
     Run(Box<RunArguments>),
+    /// Say who may act for the installation
+    Superuser {
+        #[command(subcommand)]
+        change: SuperuserChange,
+        /// Postgres as the owner of the schema
+        #[arg(long, env = env::DATABASE_URL, hide_env_values = true)]
+        database_url: SecretString,
+    },
 }
 
 /// What a configuration that cannot be used ends with.
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    let Arguments { command, log_format, log_filter, sentry_dsn, otlp_endpoint } = parse_arguments();
+    let Arguments { command, telemetry } = parse_arguments();
     match command {
         Command::Crd { folder } => ended(definitions::write(&folder), 1),
-        Command::Run(arguments) => {
-            let settings =
-                Settings { format: log_format, filter: log_filter, sentry: sentry_dsn, traces: otlp_endpoint };
-            match arguments.check() {
-                Ok(config) => run(config, &settings),
-                Err(error) => ended(Err(error), MISCONFIGURED),
-            }
-        }
+        Command::Run(arguments) => match arguments.check() {
+            Ok(config) => run(config, &telemetry),
+            Err(error) => ended(Err(error), MISCONFIGURED),
+        },
+        Command::Superuser { change, database_url } => ended(superuser(&change, &database_url), 1),
     }
 }
 
 /// One thread: it waits for others most of the time, and one heap is smaller than two.
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: docbrain_operator::config::Config, settings: &Settings) -> ExitCode {
+async fn run(config: docbrain_operator::config::Config, settings: &telemetry::Settings) -> ExitCode {
     let telemetry = telemetry::start("docbrain-operator", settings);
-    let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone()));
-    let code = match Box::pin(program::run(config, stop)).await {
+    let work = async { Box::pin(program::run(config, stop_on_signal()?)).await };
+    let code = match work.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the operator failed");
@@ -84,17 +80,11 @@ async fn run(config: docbrain_operator::config::Config, settings: &Settings) -> 
     code
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        tracing::error!("signals cannot be heard");
-        return;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    stop.cancel();
+#[tokio::main(flavor = "current_thread")]
+async fn superuser(change: &SuperuserChange, database_url: &SecretString) -> anyhow::Result<()> {
+    let owner = store::connect(database_url.expose_secret(), 1).await.context("cannot reach the database")?;
+    writeln!(io::stdout(), "{}", change.carry_out(&owner).await?)?;
+    Ok(())
 }
 
 fn ended(result: anyhow::Result<()>, code: u8) -> ExitCode {

@@ -168,8 +168,9 @@ pub async fn standing(pool: &Pool, account: AccountId, session: SessionId) -> Re
     Ok(Some(Standing { email, superuser, memberships }))
 }
 
-/// Makes an account a superuser, or takes that away. Only the owner of the schema may.
-pub async fn set_superuser(owner: &Pool, account: AccountId, superuser: bool) -> Result<(), Error> {
+/// Makes the account of an e-mail a superuser, or takes that away. Only the owner of the schema may.
+pub async fn set_superuser(owner: &Pool, email: &str, superuser: bool) -> Result<(), Error> {
+    let account = by_email(owner, email).await?.ok_or(Error::NotFound { what: "account" })?.id;
     let mut tx = super::AccountTx::begin(owner, account).await?;
     let updated = sqlx::query!("update accounts set superuser = $2 where id = $1", account.0, superuser)
         .execute(&mut *tx)

@@ -28,3 +28,4 @@ mod harness;
 mod hostile;
 mod runs;
 mod scale;
+mod superuser;

@@ -20,6 +20,7 @@ mod chat;
 mod cluster;
 mod fetched;
 mod first_answer;
+mod hand_tools;
 mod installation;
 mod model;
 mod outages;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         Previous releases::of_an_earlier_version_are_upgraded_and_come_back,
         Nothing first_answer::with_a_database_in_a_pod,
         Nothing first_answer::with_a_database_of_ones_own,
+        Nothing hand_tools::find_the_database_in_their_pods,
         Host changes::of_a_prompt_show_within_two_seconds,
         Nothing changes::of_an_origin_show_within_two_seconds,
         Host changes::of_a_key_show_within_two_seconds,

@@ -1,19 +1,22 @@
-//! When the program is asked to end.
+//! When a process is asked to end.
+
+use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that Ctrl-C or SIGTERM cancels, from this moment on.
-pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+/// A token that SIGINT (Ctrl-C) or SIGTERM cancels, from this moment on; within a Tokio runtime. The first process of a
+/// container has to ask for a signal: the kernel would not end it.
+pub fn stop_on_signal() -> io::Result<CancellationToken> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = CancellationToken::new();
-    let cancelled = stop.clone();
+    let stopped = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        cancelled.cancel();
+        stopped.cancel();
     });
     Ok(stop)
 }
