@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use utoipa_axum::router::UtoipaMethodRouterExt;
 use utoipa_axum::routes;
@@ -36,6 +37,7 @@ use table::Table;
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use crate::access::Caller;
+use crate::middleware::carry_through;
 
 pub use chat::chat_once;
 pub use docs::openapi;
@@ -60,11 +62,13 @@ pub(crate) fn table() -> Table {
         .route(Public,    routes!(health::get_readiness))               // GET    /readyz
         .route(Public,    routes!(health::get_startup))                 // GET    /startupz
         .route(Public,    routes!(metrics::get_metrics))                // GET    /metrics
-        .route_within(ANSWER, Public, routes!(auth::register::create_account))    // POST   /auth/register
+        .route_within(ANSWER, Public, routes!(auth::register::create_account) // POST   /auth/register
+            .layer(from_fn(carry_through)))
         .route(Public,    routes!(auth::create_login))                  // POST   /auth/login
         .route(Public,    routes!(auth::create_refresh))                // POST   /auth/refresh
         .route(Public,    routes!(auth::oidc::get_oidc_login))          // GET    /auth/oidc/login
-        .route(Public,    routes!(auth::oidc::get_oidc_callback))       // GET    /auth/oidc/callback
+        .route(Public,    routes!(auth::oidc::get_oidc_callback)        // GET    /auth/oidc/callback
+            .layer(from_fn(carry_through)))
         .route(Account,   routes!(auth::create_logout))                 // POST   /auth/logout
         .route(Account,   routes!(auth::get_me))                        // GET    /auth/me
         .route(Account,   routes!(auth::update_password))               // PUT    /auth/password

@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use clap::Args;
-use docbrain_core::config::SuperuserChange;
 use docbrain_core::store;
+use docbrain_core::superuser::SuperuserChange;
 use secrecy::ExposeSecret;
 
 use crate::installation::{Installation, InstallationArguments};

@@ -6,10 +6,8 @@ use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use clap::{Command, Parser, Subcommand};
+use clap::{Command, Parser};
 use secrecy::SecretSlice;
-
-use crate::store;
 
 /// Parses the command line and the environment as [`Parser::parse`] does, except that a variable with nothing in it counts
 /// as unset: that is how `.env` files and manifests write what they leave out.
@@ -23,50 +21,6 @@ fn without_empty_variables(command: Command, environment: &impl Fn(&OsStr) -> Op
     command
         .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None) } else { arg })
         .mut_subcommands(|command| without_empty_variables(command, environment))
-}
-
-/// Who may act for the installation, as commands take it.
-#[derive(Clone, Debug, Subcommand)]
-pub enum SuperuserChange {
-    /// Let an account act for the installation
-    Grant {
-        /// The account's e-mail
-        email: String,
-    },
-    /// Take that away
-    Revoke {
-        /// The account's e-mail
-        email: String,
-    },
-}
-
-impl SuperuserChange {
-    /// Carries it out as the owner of the schema; what is to be told.
-    pub async fn carry_out(&self, owner: &store::Pool) -> Result<String, SuperuserError> {
-        let (email, superuser, told) = match self {
-            Self::Grant { email } => (email, true, "is a superuser"),
-            Self::Revoke { email } => (email, false, "is no superuser any more"),
-        };
-        match store::accounts::set_superuser(owner, email, superuser).await {
-            Ok(()) => Ok(format!("{email} {told}")),
-            Err(store::Error::NotFound { .. }) => Err(SuperuserError::NoAccount { email: email.clone() }),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// Why nobody's rights were changed.
-#[derive(Debug, thiserror::Error)]
-pub enum SuperuserError {
-    /// Nobody has registered with this e-mail.
-    #[error("there is no account {email:?}; it registers first")]
-    NoAccount {
-        /// The e-mail.
-        email: String,
-    },
-    /// The database says no.
-    #[error(transparent)]
-    Store(#[from] store::Error),
 }
 
 /// A key with the name it is known by, so that a token or a ciphertext can say which key it needs.

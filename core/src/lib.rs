@@ -20,6 +20,7 @@
 //! | [`schedule`] | when a knowledge source is fetched again |
 //! | [`signals`] | when a process is asked to end |
 //! | [`store`] | all SQL |
+//! | [`superuser`] | who may act for the installation |
 //! | [`telemetry`] | logs and metrics |
 //!
 //! Invariants: this crate knows neither axum nor a Kubernetes client; SQL stands only in [`store`];
@@ -44,4 +45,5 @@ pub mod retrieve;
 pub mod schedule;
 pub mod signals;
 pub mod store;
+pub mod superuser;
 pub mod telemetry;

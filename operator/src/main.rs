@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use docbrain_core::config::{SuperuserChange, parse_arguments};
+use docbrain_core::config::parse_arguments;
 use docbrain_core::signals::stop_on_signal;
+use docbrain_core::superuser::SuperuserChange;
 use docbrain_core::{env, store, telemetry};
 use docbrain_operator::config::RunArguments;
 use docbrain_operator::{definitions, program};

@@ -49,11 +49,12 @@ impl Caller {
         }
     }
 
-    /// Whether its routes change what is configured. The others read, or ask a chatbot: that may end when nobody waits.
+    /// Whether it may change what is configured. The others read, sign in, or ask a chatbot: that may end when nobody
+    /// waits, and has to where anybody could leave work behind.
     pub(crate) fn may_change(self) -> bool {
         match self {
-            Self::Public | Self::Editor | Self::Admin | Self::Account | Self::Superuser => true,
-            Self::Visitor | Self::Client | Self::Viewer => false,
+            Self::Editor | Self::Admin | Self::Account | Self::Superuser => true,
+            Self::Public | Self::Visitor | Self::Client | Self::Viewer => false,
         }
     }
 
