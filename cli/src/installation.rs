@@ -18,6 +18,7 @@ use docbrain_core::provision::Provisioner;
 use docbrain_core::store::roles::{self, Login};
 use docbrain_core::store::secrets::{RingSource, Secrets};
 use docbrain_core::store::{self, Pool};
+use docbrain_core::telemetry;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -65,6 +66,9 @@ pub(crate) struct InstallationArguments {
     /// separated by commas
     #[arg(long, env = env::ALLOWED_NETWORKS, default_value = "", global = true)]
     allowed_networks: AddressPolicy,
+    /// What is told of this process and those it starts.
+    #[command(flatten)]
+    pub(crate) telemetry: telemetry::Settings,
 }
 
 impl InstallationArguments {
@@ -136,6 +140,8 @@ pub(crate) struct Installation {
     pub(crate) secrets: Secrets,
     /// Where tenants' web sites, repositories and model servers may be.
     pub(crate) addresses: AddressPolicy,
+    /// What is told of the processes that it starts.
+    pub(crate) telemetry: telemetry::Settings,
     owner_url: SecretString,
     role_secret: SecretString,
     postgres: Option<Postgres>,
@@ -161,8 +167,8 @@ impl Installation {
             .await
             .context("cannot log in to the database as docbrain_api")?;
         let (embedding, chat) = (arguments.embedding(), arguments.chat());
-        let addresses = arguments.allowed_networks.clone();
-        Ok(Self { home, owner, api, embedding, chat, secrets, addresses, owner_url, role_secret, postgres })
+        let (addresses, telemetry) = (arguments.allowed_networks.clone(), arguments.telemetry.clone());
+        Ok(Self { home, owner, api, embedding, chat, secrets, addresses, telemetry, owner_url, role_secret, postgres })
     }
 
     /// The models of all tenants, where `embedder` is the installation's own.

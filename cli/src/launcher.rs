@@ -150,6 +150,8 @@ pub(crate) async fn spawn(
         .env(env::RUN_ID, run.to_string())
         .env(env::TENANT_ID, tenant.to_string())
         .env(env::INGEST_DATABASE_URL, installation.ingest_url(tenant)?.expose_secret())
+        .env(env::LOG_FORMAT, installation.telemetry.format.word())
+        .env(env::LOG_FILTER, installation.telemetry.filter.text())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .process_group(0)
@@ -157,7 +159,7 @@ pub(crate) async fn spawn(
     if let Some(request_id) = request_id {
         command.env(env::REQUEST_ID, request_id);
     }
-    for name in [env::LOG_FILTER, env::LOG_FORMAT, env::SENTRY_DSN, env::OTLP_ENDPOINT, "PATH", "RAYON_NUM_THREADS"] {
+    for name in [env::SENTRY_DSN, env::OTLP_ENDPOINT, "PATH", "RAYON_NUM_THREADS"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

@@ -45,8 +45,6 @@ struct Arguments {
     command: Command,
     #[command(flatten)]
     installation: installation::InstallationArguments,
-    #[command(flatten)]
-    telemetry: telemetry::Settings,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -84,8 +82,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { command, installation, telemetry } = parse_arguments();
-    let telemetry = telemetry::start("docbrain", &telemetry);
+    let Arguments { command, installation } = parse_arguments();
+    let telemetry = telemetry::start("docbrain", &installation.telemetry);
     let done = match command {
         Command::Up(arguments) => Box::pin(up::up(&installation, arguments)).await,
         Command::Apply(arguments) => apply::apply(&installation, &arguments).await,

@@ -69,6 +69,7 @@ fn ingest_mirrors_a_folder_and_reports_failures() {
     machine.write("docs/broken.pdf", "%PDF-1.4 and nothing more");
     let docs = second.parent().unwrap().parent().unwrap().to_str().unwrap();
     let output = machine.run(&["ingest", docs, "--json"]);
+    assert!(!stderr(&output).contains("ingestion run"), "{}", stderr(&output));
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(
         (report["documents"]["indexed"].as_u64(), report["documents"]["failed"].as_u64()),
@@ -78,7 +79,9 @@ fn ingest_mirrors_a_folder_and_reports_failures() {
     assert_eq!(report["failures"][0]["path"], "broken.pdf");
 
     std::fs::remove_file(&second).unwrap();
-    let again = stdout(&machine.run(&["ingest", docs, "--mirror"]));
+    let output = machine.run(&["ingest", docs, "--mirror", "--log-filter", "info"]);
+    assert!(stderr(&output).contains("ingestion run ended"), "{}", stderr(&output));
+    let again = stdout(&output);
     assert!(again.contains("0 documents indexed"), "{again}");
     let reply = machine.run(&["ask", "When does the valve close?", "--json"]);
     let reply: Value = serde_json::from_str(&stdout(&reply)).unwrap();

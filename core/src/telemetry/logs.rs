@@ -16,6 +16,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// The word that is read as this format.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = String;
 
@@ -31,6 +41,13 @@ impl FromStr for LogFormat {
 /// Which log lines are written, in the syntax of tracing's `EnvFilter`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The text that is read as this filter.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Default for LogFilter {
     fn default() -> Self {
