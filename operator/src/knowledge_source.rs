@@ -113,7 +113,7 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
         id,
         is_suspended,
         standing: &standing,
-        trouble: trouble.as_ref().map(|trouble| &*trouble.told),
+        trouble: trouble.as_ref().and_then(|trouble| trouble.told.as_deref()),
         missing_secret,
     };
     let is_ready = status::write(&context, &api, &source, &observed).await?;

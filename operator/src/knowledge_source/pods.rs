@@ -1,6 +1,9 @@
 //! Why the pods of a Job do not start, or ended.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::ListParams;
 
@@ -10,18 +13,23 @@ use crate::reconcile::{Doing, ReconcileError};
 /// Exit code of `docbrain-ingest` for what trying again does not mend.
 pub(super) const MISCONFIGURED: i32 = 2;
 
+/// How long a pod may wait for its Secret, which is made after its Job: a kubelet looks for it again at least once a minute
+/// (`--sync-frequency`).
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Why a Job's pod does not start.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// In a sentence.
-    pub(super) told: String,
+    /// In a sentence; `None` while it may well start by itself.
+    pub(super) told: Option<String>,
     /// It waits for a Secret.
     pub(super) lacks_secret: bool,
 }
 
 /// Why a Job's pod does not start; `None`: it runs, or is about to.
 pub(super) async fn trouble(context: &Context, namespace: &str, job: &str) -> Result<Option<Trouble>, ReconcileError> {
-    Ok(of_job(context, namespace, job).await?.iter().find_map(not_starting))
+    let now = Timestamp::now();
+    Ok(of_job(context, namespace, job).await?.iter().find_map(|pod| not_starting(pod, now)))
 }
 
 /// Why the pods of a Job ended, in a sentence; `None`: nothing is left that could tell.
@@ -44,7 +52,7 @@ fn states(pod: &Pod) -> impl Iterator<Item = &ContainerState> {
         .filter_map(|container| container.state.as_ref())
 }
 
-fn not_starting(pod: &Pod) -> Option<Trouble> {
+fn not_starting(pod: &Pod, now: Timestamp) -> Option<Trouble> {
     /// What a container waits for in the course of things.
     const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
     /// What it waits for where a Secret or one of its keys is missing.
@@ -59,7 +67,10 @@ fn not_starting(pod: &Pod) -> Option<Trouble> {
     let unscheduled = conditions
         .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
         .find_map(|condition| Some(told(condition.reason.as_deref()?, condition.message.as_deref())));
-    Some(Trouble { told: format!("the ingestion pod does not start: {}", waiting.or(unscheduled)?), lacks_secret })
+    let told = format!("the ingestion pod does not start: {}", waiting.or(unscheduled)?);
+    let is_new =
+        pod.creation_timestamp().is_some_and(|created| now.duration_since(created.0).unsigned_abs() < PATIENCE);
+    Some(Trouble { told: Some(told).filter(|_| !(lacks_secret && is_new)), lacks_secret })
 }
 
 fn ended(pod: &Pod) -> Option<String> {
@@ -91,22 +102,31 @@ mod tests {
     use super::*;
 
     fn pod(status: &serde_json::Value) -> Pod {
-        serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
+        serde_json::from_value(
+            json!({ "metadata": { "name": "p", "creationTimestamp": "2026-11-28T12:00:00Z" }, "status": status }),
+        )
+        .unwrap()
     }
 
     #[test]
     fn what_keeps_a_pod_from_starting_is_told() {
+        let created: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let after = |seconds: u64, pod: &Pod| not_starting(pod, created + Duration::from_secs(seconds));
         let waiting = |reason: &str| {
-            let state = json!({ "waiting": { "reason": reason, "message": "no such image" } });
+            let state = json!({ "waiting": { "reason": reason, "message": "no such thing" } });
             pod(&json!({ "containerStatuses": [container(&state)] }))
         };
-        assert_eq!(not_starting(&waiting("ContainerCreating")), None);
-        let trouble = not_starting(&waiting("ImagePullBackOff")).unwrap();
-        assert!(!trouble.lacks_secret && not_starting(&waiting("CreateContainerConfigError")).unwrap().lacks_secret);
-        assert_eq!(trouble.told, "the ingestion pod does not start: ImagePullBackOff: no such image");
+        assert_eq!(after(100, &waiting("ContainerCreating")), None);
+        let told = |reason: &str| Some(format!("the ingestion pod does not start: {reason}: no such thing"));
+        let trouble = after(1, &waiting("ImagePullBackOff"));
+        assert_eq!(trouble, Some(Trouble { told: told("ImagePullBackOff"), lacks_secret: false }));
+        let unconfigured = waiting("CreateContainerConfigError");
+        assert_eq!(after(1, &unconfigured), Some(Trouble { told: None, lacks_secret: true }));
+        let lasting = Trouble { told: told("CreateContainerConfigError"), lacks_secret: true };
+        assert_eq!(after(100, &unconfigured), Some(lasting));
         let unscheduled =
             json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node" });
-        let told = not_starting(&pod(&json!({ "conditions": [unscheduled] }))).unwrap().told;
+        let told = after(1, &pod(&json!({ "conditions": [unscheduled] }))).unwrap().told.unwrap();
         assert!(told.ends_with("Unschedulable: no node"), "{told}");
     }
 
