@@ -21,9 +21,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
+use docbrain_core::signals::stop_on_signal;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Names under which `GET /v1/models` lists what is served; any other name is served too.
 pub(crate) const EMBEDDING_MODEL: &str = "stub-embedding";
@@ -75,17 +75,11 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("failed to listen on 127.0.0.1:{}; choose another --port", options.port))?;
     println!("{READY}http://{}/v1", listener.local_addr()?);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    };
+    let stop = stop_on_signal()?;
     // Not a graceful shutdown: clients keep their idle connections open for long, and nothing here is worth waiting for.
     tokio::select! {
         served = listen(listener, options.behaviour) => served,
-        () = stop => Ok(()),
+        () = stop.cancelled() => Ok(()),
     }
 }
 

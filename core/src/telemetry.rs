@@ -40,7 +40,7 @@ pub struct Settings {
     #[arg(long = "log-format", env = env::LOG_FORMAT, default_value = "text", global = true)]
     pub format: LogFormat,
     /// Which log lines are written, such as info or debug
-    #[arg(long = "log-filter", env = env::LOG_FILTER, default_value = "info,sqlx=error,async_openai=off", global = true)]
+    #[arg(long = "log-filter", env = env::LOG_FILTER, default_value = LogFilter::DEFAULT, global = true)]
     pub filter: LogFilter,
     /// Where errors are reported to
     #[arg(long = "sentry-dsn", value_name = "DSN", env = env::SENTRY_DSN, hide_env_values = true, global = true)]

@@ -43,6 +43,8 @@ impl FromStr for LogFormat {
 pub struct LogFilter(String);
 
 impl LogFilter {
+    pub(super) const DEFAULT: &str = "info,sqlx=error,async_openai=off";
+
     /// The text that is read as this filter.
     pub fn text(&self) -> &str {
         &self.0
@@ -51,7 +53,7 @@ impl LogFilter {
 
 impl Default for LogFilter {
     fn default() -> Self {
-        Self("info,sqlx=error,async_openai=off".to_owned())
+        Self(Self::DEFAULT.to_owned())
     }
 }
 
