@@ -137,7 +137,7 @@ impl TenantAccess {
             (Some(visitor), _) => Asker::Visitor { id: &visitor.id, address: self.client },
             (None, Some(ActorKind::Account(account))) => Asker::Account(account.0),
             (None, Some(ActorKind::Token(_))) => Asker::Token,
-            (None, Some(ActorKind::Installation) | None) => Asker::Installation,
+            (None, Some(ActorKind::Installation | ActorKind::Manager) | None) => Asker::Installation,
         }
     }
 

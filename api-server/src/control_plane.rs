@@ -110,17 +110,20 @@ pub struct Registration<'a> {
 }
 
 impl Registration<'_> {
-    /// Makes the account, and the tenant's first admin of it.
-    async fn admit(&self, tx: &mut TenantTx) -> Result<(), store::Error> {
-        accounts::insert(tx, &self.account).await?;
-        members::put(tx, self.account.id, Role::Admin).await?;
-        let actor = Actor {
+    fn actor(&self) -> Actor {
+        Actor {
             kind: ActorKind::Account(self.account.id),
             name: self.account.email.to_owned(),
             ip: self.ip,
             request_id: self.request_id.to_owned(),
-        };
-        audit::record(tx, &actor, "tenant.register", self.tenant, &json!({})).await
+        }
+    }
+
+    /// Makes the account, and the tenant's first admin of it.
+    async fn admit(&self, tx: &mut TenantTx) -> Result<(), store::Error> {
+        accounts::insert(tx, &self.account).await?;
+        members::put(tx, self.account.id, Role::Admin).await?;
+        audit::record(tx, &self.actor(), "tenant.register", self.tenant, &json!({})).await
     }
 }
 
@@ -145,31 +148,6 @@ async fn lock(
         }
         _ => Ok(locked),
     }
-}
-
-/// Deletes the rows of a resource whose row is locked.
-async fn delete_rows(tx: &mut TenantTx, kind: Kind, locked: &store::specs::Locked) -> Result<(), store::Error> {
-    match kind {
-        Kind::Tenant => store::tenants::delete(tx).await,
-        Kind::Chatbot => store::chatbots::delete(tx, locked.id.into()).await,
-        Kind::KnowledgeSource => store::sources::delete(tx, locked.id.into()).await,
-    }
-}
-
-/// Notes a change of a resource in the audit log.
-async fn note(
-    tx: &mut TenantTx,
-    author: &Author<'_>,
-    resource: &Named<'_>,
-    verb: &str,
-    detail: &Value,
-) -> Result<(), store::Error> {
-    let noun = match resource.kind {
-        Kind::Tenant => "tenant",
-        Kind::Chatbot => "chatbot",
-        Kind::KnowledgeSource => "source",
-    };
-    audit::record(tx, author.actor, &format!("{noun}.{verb}"), resource.name, detail).await
 }
 
 /// Why a change was not made.

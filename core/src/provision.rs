@@ -3,17 +3,23 @@
 use docbrain_crds::manifest::{self, Kind, ManifestError, Resource};
 use docbrain_crds::{DeletionPolicy, KnowledgeSource, KnowledgeSourceSpec, ObjectMeta, Tenant};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::ids::{KnowledgeSourceId, TenantId};
 use crate::schedule;
+use crate::store::audit::Actor;
 use crate::store::roles::Login;
 use crate::store::specs::{Locked, Origin};
 use crate::store::{self, Pool, TenantTx, Written};
 
+mod changes;
 mod stated;
+
+pub use changes::{author_of, last_writer};
+
+use changes::{Change, deleter_of, note};
 
 /// Why a resource could not be provisioned.
 #[derive(Debug, thiserror::Error)]
@@ -57,34 +63,29 @@ impl Provisioner {
 
     /// Brings the rows of a resource in line with its whole spec. Applying twice is applying once.
     pub async fn apply(&self, resource: &Resource) -> Result<Written, ProvisionError> {
-        match resource {
-            Resource::Tenant(tenant) => self.apply_tenant(tenant).await,
-            Resource::KnowledgeSource(_) | Resource::Chatbot(_) => {
-                let mut tx = self.begin(resource.namespace()).await?;
-                let written = write(&mut tx, resource).await?;
-                tx.commit().await?;
-                Ok(written)
-            }
-        }
+        let mut tx = self.begin_for(resource).await?;
+        let tenant = tx.tenant();
+        let written = write(&mut tx, resource, &author_of(resource.metadata())).await?;
+        tx.commit().await?;
+        self.ensure_role(resource, tenant).await?;
+        Ok(written)
     }
 
     /// Removes a resource; its rows go or stay by its deletion policy. What is gone already, or has become another
     /// resource's, is no error.
     pub async fn delete(&self, resource: &Resource) -> Result<(), ProvisionError> {
-        let (kind, metadata) = match resource {
-            Resource::Tenant(tenant) => return self.delete_tenant(tenant).await,
-            Resource::KnowledgeSource(source) => (Kind::KnowledgeSource, &source.metadata),
-            Resource::Chatbot(chatbot) => (Kind::Chatbot, &chatbot.metadata),
-        };
+        if let Resource::Tenant(tenant) = resource {
+            return self.delete_tenant(tenant).await;
+        }
+        let (kind, metadata) = (resource.kind(), resource.metadata());
         let mut tx = match self.begin(resource.namespace()).await {
             Err(ProvisionError::NoTenant { .. }) => return Ok(()),
             begun => begun?,
         };
         let Some(row) = own_row(&mut tx, kind, name_of(metadata), origin_of(metadata)).await? else { return Ok(()) };
-        match resource {
-            Resource::KnowledgeSource(source) if source.spec.deletion_policy == DeletionPolicy::Retain => {}
-            Resource::KnowledgeSource(_) => store::sources::delete(&mut tx, row.id.into()).await?,
-            Resource::Tenant(_) | Resource::Chatbot(_) => store::chatbots::delete(&mut tx, row.id.into()).await?,
+        let is_retained = matches!(resource, Resource::KnowledgeSource(source) if source.spec.deletion_policy == DeletionPolicy::Retain);
+        if !is_retained {
+            delete(&mut tx, kind, name_of(metadata), &row, &deleter_of(metadata)).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -102,13 +103,23 @@ impl Provisioner {
         Ok(TenantTx::begin(&self.owner, tenant).await?)
     }
 
-    async fn apply_tenant(&self, tenant: &Tenant) -> Result<Written, ProvisionError> {
-        let id = store::tenants::named(&self.owner, tenant.own_namespace()).await?.unwrap_or_else(TenantId::new);
-        let mut tx = TenantTx::begin(&self.owner, id).await?;
-        let written = write_tenant(&mut tx, tenant).await?;
-        tx.commit().await?;
-        store::roles::ensure(&self.owner, Login::Ingest(id), &self.role_secret).await?;
-        Ok(written)
+    /// A transaction of the tenant that a resource belongs to, or is: a new one, if it is not there yet.
+    async fn begin_for(&self, resource: &Resource) -> Result<TenantTx, ProvisionError> {
+        match resource {
+            Resource::Tenant(tenant) => {
+                let id = store::tenants::named(&self.owner, tenant.own_namespace()).await?;
+                Ok(TenantTx::begin(&self.owner, id.unwrap_or_else(TenantId::new)).await?)
+            }
+            Resource::KnowledgeSource(_) | Resource::Chatbot(_) => self.begin(resource.namespace()).await,
+        }
+    }
+
+    /// A tenant has a role for its ingestion.
+    async fn ensure_role(&self, resource: &Resource, tenant: TenantId) -> Result<(), store::Error> {
+        match resource {
+            Resource::Tenant(_) => store::roles::ensure(&self.owner, Login::Ingest(tenant), &self.role_secret).await,
+            Resource::KnowledgeSource(_) | Resource::Chatbot(_) => Ok(()),
+        }
     }
 
     async fn delete_tenant(&self, tenant: &Tenant) -> Result<(), ProvisionError> {
@@ -116,16 +127,16 @@ impl Provisioner {
             return Ok(());
         };
         let mut tx = TenantTx::begin(&self.owner, id).await?;
-        let origin = origin_of(&tenant.metadata);
-        if own_row(&mut tx, Kind::Tenant, tenant.own_namespace(), origin).await?.is_none() {
-            return Ok(());
-        }
+        let (name, origin) = (tenant.own_namespace(), origin_of(&tenant.metadata));
+        let Some(row) = own_row(&mut tx, Kind::Tenant, name, origin).await? else { return Ok(()) };
         match tenant.spec.deletion_policy {
             DeletionPolicy::Delete => store::tenants::delete(&mut tx).await?,
             DeletionPolicy::Retain => {
                 let mut retained = tenant.spec.clone();
                 retained.suspended = true;
-                store::tenants::put(&mut tx, tenant.own_namespace(), &retained, origin).await?;
+                store::tenants::put(&mut tx, name, &retained, origin).await?;
+                let change = Change::Deleted { before: &row.spec };
+                note(&mut tx, &deleter_of(&tenant.metadata), Kind::Tenant, name, change).await?;
             }
         }
         tx.commit().await?;
@@ -136,19 +147,47 @@ impl Provisioner {
     }
 }
 
-/// Brings the rows of a resource in line with its spec, in the transaction of its tenant.
-pub async fn write(tx: &mut TenantTx, resource: &Resource) -> Result<Written, ProvisionError> {
-    match resource {
-        Resource::Tenant(tenant) => write_tenant(tx, tenant).await,
-        Resource::KnowledgeSource(source) => write_source(tx, source).await,
-        Resource::Chatbot(chatbot) => {
-            let (name, origin) = (name_of(&chatbot.metadata), origin_of(&chatbot.metadata));
-            match standing(tx, Kind::Chatbot, name, &chatbot.spec, origin).await? {
-                Standing::Stays(written) => Ok(written),
-                Standing::Changes(_) => Ok(store::chatbots::put(tx, name, &chatbot.spec, origin).await?),
-            }
-        }
+/// Brings the rows of a resource in line with its spec, in the transaction of its tenant. What that changes is noted in the
+/// audit log as the `actor`'s.
+pub async fn write(tx: &mut TenantTx, resource: &Resource, actor: &Actor) -> Result<Written, ProvisionError> {
+    if let Resource::KnowledgeSource(source) = resource {
+        check_source(source)?;
     }
+    let (kind, name, origin) = (resource.kind(), row_name(resource), origin_of(resource.metadata()));
+    let spec = resource.spec();
+    let before = match standing(tx, kind, name, &spec, origin).await? {
+        Standing::Stays(written) => return Ok(written),
+        Standing::Changes(before) => before.map(|before| before.spec),
+    };
+    let written = match resource {
+        // The tenant's row is named by its namespace, since that is how every other resource names its tenant.
+        Resource::Tenant(tenant) => store::tenants::put(tx, name, &tenant.spec, origin).await?,
+        Resource::KnowledgeSource(source) => write_source(tx, source, before.as_ref()).await?,
+        Resource::Chatbot(chatbot) => store::chatbots::put(tx, name, &chatbot.spec, origin).await?,
+    };
+    let change = match &before {
+        Some(before) => Change::Changed { before, after: &spec },
+        None => Change::Made { spec: &spec },
+    };
+    note(tx, actor, kind, name, change).await?;
+    Ok(written)
+}
+
+/// Deletes the rows of a resource whose row is locked. What that deletes is noted in the audit log as the `actor`'s; a
+/// tenant's log goes with it.
+pub async fn delete(
+    tx: &mut TenantTx,
+    kind: Kind,
+    name: &str,
+    locked: &Locked,
+    actor: &Actor,
+) -> Result<(), store::Error> {
+    match kind {
+        Kind::Tenant => return store::tenants::delete(tx).await,
+        Kind::Chatbot => store::chatbots::delete(tx, locked.id.into()).await?,
+        Kind::KnowledgeSource => store::sources::delete(tx, locked.id.into()).await?,
+    }
+    note(tx, actor, kind, name, Change::Deleted { before: &locked.spec }).await
 }
 
 /// Makes a resource of the tenant that is not there yet.
@@ -158,16 +197,17 @@ pub async fn create(
     namespace: &str,
     name: &str,
     spec: &Value,
+    actor: &Actor,
 ) -> Result<Written, ProvisionError> {
     let resource = manifest::resource_of(kind, namespace, name, spec)?;
     match store::specs::lock(tx, kind, name).await {
-        Err(store::Error::NotFound { .. }) => write(tx, &resource).await,
+        Err(store::Error::NotFound { .. }) => write(tx, &resource, actor).await,
         Ok(_) => Err(ProvisionError::Exists { kind }),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Changes the spec of a resource by a merge patch (RFC 7396), if it is still at `revision`; the spec as it was.
+/// Changes the spec of a resource by a merge patch (RFC 7396), if it is still at `revision`.
 pub async fn edit(
     tx: &mut TenantTx,
     kind: Kind,
@@ -175,15 +215,16 @@ pub async fn edit(
     name: &str,
     patch: &Value,
     revision: Option<i64>,
-) -> Result<(Written, Value), ProvisionError> {
+    actor: &Actor,
+) -> Result<Written, ProvisionError> {
     let locked = store::specs::lock(tx, kind, name).await?;
     if let Some(expected) = revision.filter(|&expected| expected != locked.revision) {
         return Err(store::Error::Changed { expected, current: locked.revision }.into());
     }
-    let mut spec = locked.spec.clone();
+    let mut spec = locked.spec;
     merge(&mut spec, patch);
     let resource = manifest::resource_of(kind, namespace, name, &spec)?;
-    Ok((write(tx, &resource).await?, locked.spec))
+    write(tx, &resource, actor).await
 }
 
 /// Applies a JSON merge patch (RFC 7396 section 2).
@@ -217,7 +258,7 @@ async fn standing(
     tx: &mut TenantTx,
     kind: Kind,
     name: &str,
-    spec: &impl Serialize,
+    spec: &Value,
     origin: Origin,
 ) -> Result<Standing, ProvisionError> {
     let before = match store::specs::lock(tx, kind, name).await {
@@ -233,21 +274,11 @@ async fn standing(
         }
         Err(error) => return Err(error.into()),
     };
-    let spec = serde_json::to_value(spec).expect("a spec is JSON");
-    let is_same = before.spec == spec && before.origin == origin;
+    let is_same = before.spec == *spec && before.origin == origin;
     if is_same || before.origin.is_newer_than(origin) {
         return Ok(Standing::Stays(Written { id: before.id, revision: before.revision, changed: false }));
     }
     Ok(Standing::Changes(Some(before)))
-}
-
-/// The tenant's row is named by its namespace, since that is how every other resource names its tenant.
-async fn write_tenant(tx: &mut TenantTx, tenant: &Tenant) -> Result<Written, ProvisionError> {
-    let (name, origin) = (tenant.own_namespace(), origin_of(&tenant.metadata));
-    match standing(tx, Kind::Tenant, name, &tenant.spec, origin).await? {
-        Standing::Stays(written) => Ok(written),
-        Standing::Changes(_) => Ok(store::tenants::put(tx, name, &tenant.spec, origin).await?),
-    }
 }
 
 /// Refuses what the schema cannot judge: a schedule that never comes, or in no time zone.
@@ -276,15 +307,14 @@ fn refused(source: &KnowledgeSource, problems: Vec<String>) -> ProvisionError {
 }
 
 /// A change of where documents come from, or of how they are cut, asks for a run.
-async fn write_source(tx: &mut TenantTx, source: &KnowledgeSource) -> Result<Written, ProvisionError> {
-    check_source(source)?;
+async fn write_source(
+    tx: &mut TenantTx,
+    source: &KnowledgeSource,
+    before: Option<&Value>,
+) -> Result<Written, ProvisionError> {
     let (name, origin) = (name_of(&source.metadata), origin_of(&source.metadata));
-    let before = match standing(tx, Kind::KnowledgeSource, name, &source.spec, origin).await? {
-        Standing::Stays(written) => return Ok(written),
-        Standing::Changes(before) => before,
-    };
-    let before: Option<KnowledgeSourceSpec> = before
-        .map(|before| serde_json::from_value(before.spec))
+    let before = before
+        .map(KnowledgeSourceSpec::deserialize)
         .transpose()
         .map_err(|source| store::Error::Inconsistent { table: "knowledge_sources", source })?;
     let is_new = before.is_none();
@@ -325,6 +355,14 @@ pub fn origin_of(metadata: &ObjectMeta) -> Origin {
     Origin {
         uid: metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()),
         generation: metadata.generation.unwrap_or_default(),
+    }
+}
+
+/// What a resource's row is called: a tenant's by its namespace.
+fn row_name(resource: &Resource) -> &str {
+    match resource {
+        Resource::Tenant(tenant) => tenant.own_namespace(),
+        Resource::Chatbot(_) | Resource::KnowledgeSource(_) => resource.name(),
     }
 }
 

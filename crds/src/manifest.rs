@@ -6,7 +6,7 @@ use jsonschema::Validator;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::{API_VERSION, Chatbot, KnowledgeSource, Tenant};
+use crate::{API_VERSION, Chatbot, KnowledgeSource, ObjectMeta, Tenant};
 
 mod secret;
 
@@ -38,24 +38,36 @@ impl Resource {
         }
     }
 
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Tenant(tenant) => &tenant.metadata,
+            Self::Chatbot(chatbot) => &chatbot.metadata,
+            Self::KnowledgeSource(source) => &source.metadata,
+        }
+    }
+
+    /// Its spec with all defaults.
+    pub fn spec(&self) -> Value {
+        let spec = match self {
+            Self::Tenant(tenant) => serde_json::to_value(&tenant.spec),
+            Self::Chatbot(chatbot) => serde_json::to_value(&chatbot.spec),
+            Self::KnowledgeSource(source) => serde_json::to_value(&source.spec),
+        };
+        spec.expect("a spec is JSON")
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
-        let name = match self {
-            Self::Tenant(tenant) => &tenant.metadata.name,
-            Self::Chatbot(chatbot) => &chatbot.metadata.name,
-            Self::KnowledgeSource(source) => &source.metadata.name,
-        };
-        name.as_deref().unwrap_or_default()
+        self.metadata().name.as_deref().unwrap_or_default()
     }
 
     /// The namespace, empty for a [`Tenant`].
     pub fn namespace(&self) -> &str {
-        let metadata = match self {
-            Self::Tenant(_) => return "",
-            Self::Chatbot(chatbot) => &chatbot.metadata,
-            Self::KnowledgeSource(source) => &source.metadata,
-        };
-        metadata.namespace.as_deref().unwrap_or_default()
+        match self {
+            Self::Tenant(_) => "",
+            Self::Chatbot(_) | Self::KnowledgeSource(_) => self.metadata().namespace.as_deref().unwrap_or_default(),
+        }
     }
 }
 

@@ -57,7 +57,8 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
         }
         begun => begun?,
     };
-    let written = provision::write(&mut tx, &Manifest::Chatbot(Chatbot::clone(&chatbot))).await?;
+    let author = provision::author_of(&chatbot.metadata);
+    let written = provision::write(&mut tx, &Manifest::Chatbot(Chatbot::clone(&chatbot)), &author).await?;
     if let (Key::Found { value, .. }, Some(key_ref)) = (&key, key_ref) {
         secret_refs::put_if_changed(&mut tx, &context.secrets, key_ref, value).await?;
     }

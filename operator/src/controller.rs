@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use docbrain_core::provision::last_writer;
+use docbrain_crds::GROUP;
 use futures::{FutureExt, Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::runtime::PredicateConfig;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::store::Writer;
@@ -90,9 +93,11 @@ impl Backoff for WatchPauses {
     }
 }
 
-/// Most of an object in memory is who owns its fields.
-fn prune<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
+/// Most of an object in memory is who owns its fields. Of our own kinds the author stays, for the audit log.
+fn prune<K: Resource<DynamicType = ()>>(object: &mut K) {
+    let author = Some(object.meta()).filter(|_| K::group(&()) == GROUP).and_then(last_writer).map(str::to_owned);
+    let author = author.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
+    object.meta_mut().managed_fields = author;
     if let Some(annotations) = object.meta_mut().annotations.as_mut() {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }

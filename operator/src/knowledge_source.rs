@@ -66,7 +66,9 @@ pub async fn reconcile(source: Arc<KnowledgeSource>, context: Arc<Context>) -> R
         }
         begun => begun?,
     };
-    let written = match provision::write(&mut tx, &Manifest::KnowledgeSource(KnowledgeSource::clone(&source))).await {
+    let author = provision::author_of(&source.metadata);
+    let resource = Manifest::KnowledgeSource(KnowledgeSource::clone(&source));
+    let written = match provision::write(&mut tx, &resource, &author).await {
         Err(ProvisionError::Refused(refusal)) => {
             status::write_refusal(&context, &api, &source, &refusal).await?;
             return Ok(Action::await_change());

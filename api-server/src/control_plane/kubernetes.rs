@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use docbrain_core::ids::TenantId;
 use docbrain_core::provision::{self, ProvisionError};
+use docbrain_core::store::audit::Actor;
 use docbrain_core::store::{self, Pool, TenantTx};
 use docbrain_crds::manifest::{self, Kind, Resource, spec_schema};
 use docbrain_crds::{API_VERSION, MANAGED_BY_LABEL, Tenant};
@@ -24,7 +25,7 @@ mod ownership;
 mod registration;
 
 use self::cluster::{CallError, Cluster, Place};
-use super::{Author, ControlPlane, Manager, Named, Refusal, Registration, delete_rows, lock, note};
+use super::{Author, ControlPlane, Manager, Named, Refusal, Registration, lock};
 
 /// How often an edit begins anew because somebody else has changed the object meanwhile, be it its status.
 const ATTEMPTS: u32 = 5;
@@ -56,7 +57,7 @@ impl Kubernetes {
     }
 
     /// Makes a resource that is not there yet; `tx` writes its rows.
-    async fn make(&self, tx: &mut TenantTx, place: Place<'_>, spec: &Value) -> Result<i64, Refusal> {
+    async fn make(&self, tx: &mut TenantTx, actor: &Actor, place: Place<'_>, spec: &Value) -> Result<i64, Refusal> {
         let Place { kind, namespace, name } = place;
         manifest::resource_of(kind, namespace, name, spec).map_err(ProvisionError::from)?;
         store::specs::claim(tx, kind, name).await?;
@@ -67,7 +68,7 @@ impl Kubernetes {
         }
         let made = self.apply_new(place, &json!({ MANAGED_BY_LABEL: "dashboard" }), spec).await?;
         let written = match typed(kind, &made) {
-            Ok(resource) => provision::write(tx, &resource).await.map_err(Refusal::from),
+            Ok(resource) => provision::write(tx, &resource, actor).await.map_err(Refusal::from),
             Err(refusal) => Err(refusal),
         };
         if written.is_err() {
@@ -131,11 +132,11 @@ impl Kubernetes {
         let kind = resource.kind;
         let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
         let namespace = store::tenants::get(&mut tx).await?.name;
-        let locked = lock(&mut tx, resource, revision).await?;
+        lock(&mut tx, resource, revision).await?;
         let object = self.read(kind, &namespace, resource.name).await?;
         let current = typed(kind, &object)?;
         // Somebody has changed the resource, and the operator has not been here yet.
-        let read = provision::write(&mut tx, &current).await?;
+        let read = provision::write(&mut tx, &current, &provision::author_of(&object.metadata)).await?;
         if let Some(expected) = revision.filter(|_| read.changed) {
             tx.commit().await?;
             return Err(store::Error::Changed { expected, current: read.revision }.into());
@@ -148,7 +149,7 @@ impl Kubernetes {
         let mut after = before.clone();
         provision::merge(&mut after, patch);
         let wanted = manifest::resource_of(kind, &namespace, name, &after).map_err(ProvisionError::from)?;
-        if spec_of(&wanted) == spec_of(&current) {
+        if wanted.spec() == current.spec() {
             tx.commit().await?;
             return Ok(Some(read.revision));
         }
@@ -160,7 +161,7 @@ impl Kubernetes {
             Err(CallError::Owned { conflicts }) => return Err(ownership::refusal_of(&conflicts)),
             tried => typed(kind, &tried?)?,
         };
-        let missed = change::differences(&spec_of(&wanted), &spec_of(&tried), &schema);
+        let missed = change::differences(&wanted.spec(), &tried.spec(), &schema);
         if !missed.is_empty() {
             return Err(ownership::refusal_of(&ownership::of_places(&object, missed)));
         }
@@ -169,10 +170,7 @@ impl Kubernetes {
             Err(CallError::Owned { conflicts }) => return Err(ownership::refusal_of(&conflicts)),
             applied => typed(kind, &applied?)?,
         };
-        let written = provision::write(&mut tx, &applied).await?;
-        if written.changed {
-            note(&mut tx, author, resource, "update", &json!({ "patch": patch, "before": locked.spec })).await?;
-        }
+        let written = provision::write(&mut tx, &applied, author.actor).await?;
         tx.commit().await?;
         Ok(Some(written.revision))
     }
@@ -197,8 +195,7 @@ impl ControlPlane for Kubernetes {
         let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
         let namespace = store::tenants::get(&mut tx).await?.name;
         let place = Place { kind: resource.kind, namespace: &namespace, name: resource.name };
-        let revision = self.make(&mut tx, place, spec).await?;
-        note(&mut tx, author, resource, "create", &json!({ "spec": spec })).await?;
+        let revision = self.make(&mut tx, author.actor, place, spec).await?;
         tx.commit().await?;
         Ok(revision)
     }
@@ -245,8 +242,7 @@ impl ControlPlane for Kubernetes {
         if kind == Kind::Tenant {
             return Ok(tx.commit().await?);
         }
-        delete_rows(&mut tx, kind, &locked).await?;
-        note(&mut tx, author, resource, "delete", &json!({ "before": locked.spec })).await?;
+        provision::delete(&mut tx, kind, resource.name, &locked, author.actor).await?;
         Ok(tx.commit().await?)
     }
 
@@ -290,16 +286,6 @@ fn typed(kind: Kind, object: &DynamicObject) -> Result<Resource, Refusal> {
         Kind::KnowledgeSource => object.try_parse().map(Resource::KnowledgeSource),
     };
     resource.map_err(|source| Refusal::Cluster { source: Arc::new(source) })
-}
-
-/// The spec with all its defaults.
-fn spec_of(resource: &Resource) -> Value {
-    let spec = match resource {
-        Resource::Tenant(tenant) => serde_json::to_value(&tenant.spec),
-        Resource::Chatbot(chatbot) => serde_json::to_value(&chatbot.spec),
-        Resource::KnowledgeSource(source) => serde_json::to_value(&source.spec),
-    };
-    spec.expect("a spec is JSON")
 }
 
 fn has_namespace(object: &DynamicObject, namespace: &str) -> bool {

@@ -8,8 +8,7 @@ use docbrain_crds::manifest::Kind;
 use serde_json::{Value, json};
 
 use super::{
-    Author, ControlPlane, FIRST_CHATBOT, FIRST_SOURCE, Named, Refusal, Registration, delete_rows, first_chatbot,
-    first_source, lock, note,
+    Author, ControlPlane, FIRST_CHATBOT, FIRST_SOURCE, Named, Refusal, Registration, first_chatbot, first_source, lock,
 };
 
 /// Writes rows as the API's role.
@@ -32,10 +31,11 @@ impl ControlPlane for Local {
         let mut tx = TenantTx::begin(&self.pool, tenant).await?;
         let name = registration.tenant;
         let display_name = registration.display_name;
-        provision::create(&mut tx, Kind::Tenant, name, name, &json!({ "displayName": display_name })).await?;
-        provision::create(&mut tx, Kind::KnowledgeSource, name, FIRST_SOURCE, &first_source()).await?;
-        provision::create(&mut tx, Kind::Chatbot, name, FIRST_CHATBOT, &first_chatbot(display_name)).await?;
+        let (actor, display) = (registration.actor(), json!({ "displayName": display_name }));
+        provision::create(&mut tx, Kind::Tenant, name, name, &display, &actor).await?;
         registration.admit(&mut tx).await?;
+        provision::create(&mut tx, Kind::KnowledgeSource, name, FIRST_SOURCE, &first_source(), &actor).await?;
+        provision::create(&mut tx, Kind::Chatbot, name, FIRST_CHATBOT, &first_chatbot(display_name), &actor).await?;
         tx.commit().await?;
         Ok(tenant)
     }
@@ -43,8 +43,7 @@ impl ControlPlane for Local {
     async fn create(&self, author: &Author<'_>, resource: &Named<'_>, spec: &Value) -> Result<i64, Refusal> {
         let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
         let namespace = store::tenants::get(&mut tx).await?.name;
-        let written = provision::create(&mut tx, resource.kind, &namespace, resource.name, spec).await?;
-        note(&mut tx, author, resource, "create", &json!({ "spec": spec })).await?;
+        let written = provision::create(&mut tx, resource.kind, &namespace, resource.name, spec, author.actor).await?;
         tx.commit().await?;
         Ok(written.revision)
     }
@@ -58,11 +57,8 @@ impl ControlPlane for Local {
     ) -> Result<i64, Refusal> {
         let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
         let namespace = store::tenants::get(&mut tx).await?.name;
-        let (written, before) =
-            provision::edit(&mut tx, resource.kind, &namespace, resource.name, patch, revision).await?;
-        if written.changed {
-            note(&mut tx, author, resource, "update", &json!({ "patch": patch, "before": before })).await?;
-        }
+        let (kind, name) = (resource.kind, resource.name);
+        let written = provision::edit(&mut tx, kind, &namespace, name, patch, revision, author.actor).await?;
         tx.commit().await?;
         Ok(written.revision)
     }
@@ -70,10 +66,7 @@ impl ControlPlane for Local {
     async fn delete(&self, author: &Author<'_>, resource: &Named<'_>, revision: Option<i64>) -> Result<(), Refusal> {
         let mut tx = TenantTx::begin(&self.pool, author.tenant).await?;
         let locked = lock(&mut tx, resource, revision).await?;
-        delete_rows(&mut tx, resource.kind, &locked).await?;
-        if resource.kind != Kind::Tenant {
-            note(&mut tx, author, resource, "delete", &json!({ "before": locked.spec })).await?;
-        }
+        provision::delete(&mut tx, resource.kind, resource.name, &locked, author.actor).await?;
         Ok(tx.commit().await?)
     }
 }

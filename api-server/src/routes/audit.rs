@@ -31,7 +31,7 @@ struct ChangeBody {
     id: Uuid,
     /// When.
     at: DateTime<Utc>,
-    /// `account`, `token` or `installation`.
+    /// `account`, `token`, `installation`, or `manager`: a field manager of the custom resource, such as `argocd-controller`.
     #[schema(example = "account")]
     actor_kind: String,
     /// Who.

@@ -261,7 +261,8 @@ async fn write(owner: &Pool, namespace: &str, resource: &Resource, is_there: imp
         _ => return,
     };
     let mut tx = TenantTx::begin(owner, id).await.unwrap();
-    if let Err(error) = provision::write(&mut tx, resource).await {
+    let author = provision::author_of(resource.metadata());
+    if let Err(error) = provision::write(&mut tx, resource, &author).await {
         println!("the operator of the tests goes on: {error}");
         return;
     }

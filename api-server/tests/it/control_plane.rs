@@ -87,6 +87,32 @@ impl Hand {
     }
 }
 
+/// Whoever finds a change first, operator or API, the audit log has it once, with its author.
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn the_audit_log_names_every_hand(owner: PgPool) {
+    let Some(world) = World::in_cluster(owner).await else { return };
+    world.post("/chatbots", &json!({"name": "matrix", "spec": {"displayName": "Made"}})).await.json(201);
+    // Field managers are known to the second.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    cluster(&world).apply("argocd-controller", "Chatbot", "acme", "matrix", json!({"systemPrompt": "Git."})).await;
+    patch(&world, "/chatbots/matrix", "*", &json!({"displayName": "Mine"})).await.json(200);
+    patch(&world, "/chatbots/matrix", "*", &json!({"displayName": "Mine"})).await.json(200);
+    let changes = world.get("/audit").await.json(200)["changes"].clone();
+    let changes: Vec<&Value> =
+        changes.as_array().unwrap().iter().filter(|change| change["target"] == "matrix").collect();
+    let told: Vec<Value> =
+        changes.iter().map(|change| json!([change["action"], change["actor_kind"], change["actor"]])).collect();
+    assert_eq!(
+        told,
+        [
+            json!(["chatbot.update", "installation", "admin token"]),
+            json!(["chatbot.update", "manager", "argocd-controller"]),
+            json!(["chatbot.create", "installation", "admin token"]),
+        ]
+    );
+    assert_eq!(changes[0]["detail"]["patch"], json!({"displayName": "Mine"}));
+}
+
 /// GitOps, kubectl and the dashboard change one chatbot in every order: no field is lost or fought over.
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn no_order_of_hands_loses_a_field(owner: PgPool) {

@@ -4,9 +4,7 @@ use docbrain_crds::DeletionPolicy;
 use docbrain_crds::manifest::{self, Kind, Resource, Stated};
 use serde_json::{Map, Value};
 
-use super::{ProvisionError, Provisioner, merge, write};
-use crate::ids::TenantId;
-use crate::store::roles::Login;
+use super::{ProvisionError, Provisioner, author_of, merge, row_name, write};
 use crate::store::{self, TenantTx, Written};
 
 impl Provisioner {
@@ -14,21 +12,13 @@ impl Provisioner {
     /// as through the API, stays.
     pub async fn apply_stated(&self, stated: &Stated) -> Result<Written, ProvisionError> {
         let kind = stated.resource.kind();
-        let mut tx = match kind {
-            Kind::Tenant => {
-                let id = store::tenants::named(&self.owner, row_name(&stated.resource)).await?;
-                TenantTx::begin(&self.owner, id.unwrap_or_else(TenantId::new)).await?
-            }
-            Kind::KnowledgeSource | Kind::Chatbot => self.begin(stated.resource.namespace()).await?,
-        };
+        let mut tx = self.begin_for(&stated.resource).await?;
         let tenant = tx.tenant();
         let resource = merged(&mut tx, stated).await?;
-        let written = write(&mut tx, &resource).await?;
+        let written = write(&mut tx, &resource, &author_of(resource.metadata())).await?;
         store::specs::note_applied(&mut tx, kind, row_name(&resource), &stated.spec).await?;
         tx.commit().await?;
-        if kind == Kind::Tenant {
-            store::roles::ensure(&self.owner, Login::Ingest(tenant), &self.role_secret).await?;
-        }
+        self.ensure_role(&resource, tenant).await?;
         Ok(written)
     }
 
@@ -50,14 +40,6 @@ impl Provisioner {
             tx.commit().await?;
         }
         Ok(())
-    }
-}
-
-/// What a resource's row is called: a tenant's by its namespace.
-fn row_name(resource: &Resource) -> &str {
-    match resource {
-        Resource::Tenant(tenant) => tenant.own_namespace(),
-        Resource::Chatbot(_) | Resource::KnowledgeSource(_) => resource.name(),
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Actor {
     pub name: String,
     /// The address it calls from.
     pub ip: Option<IpAddr>,
-    /// The request, as logs and answers name it.
+    /// The request, as logs and answers name it; of a manager the resource's uid and generation.
     pub request_id: String,
 }
 
@@ -30,6 +30,8 @@ pub enum ActorKind {
     Token(crate::ids::ApiTokenId),
     /// Whoever runs the installation.
     Installation,
+    /// A field manager of a custom resource, such as `argocd-controller`.
+    Manager,
 }
 
 impl ActorKind {
@@ -38,6 +40,7 @@ impl ActorKind {
             Self::Account(id) => ("account", Some(id.0)),
             Self::Token(id) => ("token", Some(id.0)),
             Self::Installation => ("installation", None),
+            Self::Manager => ("manager", None),
         }
     }
 }
@@ -72,7 +75,7 @@ pub struct AuditRow {
     pub id: Uuid,
     /// When.
     pub at: DateTime<Utc>,
-    /// `account`, `token` or `installation`.
+    /// `account`, `token`, `installation` or `manager`.
     pub actor_kind: String,
     /// Who.
     pub actor: String,

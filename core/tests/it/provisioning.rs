@@ -2,6 +2,7 @@
 
 use docbrain_core::ids::TenantId;
 use docbrain_core::provision::{self, ProvisionError};
+use docbrain_core::store::audit::{self, Actor, ActorKind};
 use docbrain_core::store::chatbots::{self, ChatbotRef};
 use docbrain_core::store::{runs, tenants};
 use docbrain_crds::manifest::{self, Kind, Resource};
@@ -25,6 +26,10 @@ fn tenant(policy: &str) -> Resource {
     one(&format!(
         "apiVersion: docbrain.dev/v1alpha1\nkind: Tenant\nmetadata: {{name: acme}}\nspec: {{displayName: acme, deletionPolicy: {policy}}}"
     ))
+}
+
+fn by_hand() -> Actor {
+    Actor { kind: ActorKind::Installation, name: "somebody".to_owned(), ip: None, request_id: "r".to_owned() }
 }
 
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
@@ -107,6 +112,56 @@ fn chatbot(uid: u128, generation: i64, name: &str) -> Resource {
     resource
 }
 
+/// Whoever writes the spec of a chatbot in a cluster.
+fn chatbot_of(manager: &str, generation: i64, name: &str) -> Resource {
+    let mut resource = chatbot(1, generation, name);
+    let Resource::Chatbot(chatbot) = &mut resource else { panic!("a chatbot") };
+    let entry =
+        json!({"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}});
+    chatbot.metadata.managed_fields = Some(vec![serde_json::from_value(entry).unwrap()]);
+    resource
+}
+
+#[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
+async fn every_change_is_noted_once_with_its_author(owner: PgPool) {
+    let world = World::new(owner).await;
+    let acme = world.tenant("acme").await.id;
+    let provisioner = world.provisioner();
+    for (manager, generation, name) in [
+        ("kubectl-create", 1, "First"),
+        ("kubectl-create", 1, "First"),
+        ("argocd-controller", 2, "Second"),
+        // A later state of the resource with the same spec.
+        ("argocd-controller", 3, "Second"),
+        // Too late.
+        ("kubectl-edit", 2, "Third"),
+    ] {
+        provisioner.apply(&chatbot_of(manager, generation, name)).await.unwrap();
+    }
+    provisioner.delete(&chatbot_of("argocd-controller", 4, "Second")).await.unwrap();
+    provisioner.delete(&chatbot_of("argocd-controller", 4, "Second")).await.unwrap();
+    let mut changes = audit::list(&mut world.begin(acme).await, None, 20).await.unwrap();
+    changes.retain(|change| change.target == "helper");
+    let told: Vec<_> = changes.iter().map(|c| (c.action.as_str(), c.actor_kind.as_str(), c.actor.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("chatbot.delete", "manager", "unknown"),
+            ("chatbot.update", "manager", "argocd-controller"),
+            ("chatbot.create", "manager", "kubectl-create"),
+        ]
+    );
+    assert_eq!(changes[1].detail["patch"], json!({"displayName": "Second"}));
+    assert_eq!(changes[1].detail["before"]["displayName"], "First");
+    assert_eq!(changes[1].request_id, format!("{}/2", Uuid::from_u128(1)));
+    assert_eq!(changes[0].detail["before"]["displayName"], "Second");
+
+    // On one machine it is whoever holds the command line.
+    provisioner.apply(&source(300)).await.unwrap();
+    let changes = audit::list(&mut world.begin(acme).await, None, 1).await.unwrap();
+    assert_eq!((changes[0].action.as_str(), changes[0].actor.as_str()), ("source.update", "command line"));
+}
+
 #[sqlx::test(migrator = "docbrain_core::store::MIGRATOR")]
 async fn a_late_writer_does_not_undo_a_newer_one(owner: PgPool) {
     let world = World::new(owner).await;
@@ -183,7 +238,7 @@ async fn a_manifest_leaves_alone_what_it_never_said(owner: PgPool) {
     let acme = world.tenant("acme").await.id;
     let edit = async |patch: serde_json::Value| {
         let mut tx = world.begin(acme).await;
-        provision::edit(&mut tx, Kind::Tenant, "acme", "acme", &patch, None).await.unwrap();
+        provision::edit(&mut tx, Kind::Tenant, "acme", "acme", &patch, None, &by_hand()).await.unwrap();
         tx.commit().await.unwrap();
     };
     edit(json!({"conversationRetentionDays": 30, "suspended": true})).await;
@@ -219,7 +274,7 @@ async fn what_a_manifest_and_other_edits_come_to_is_checked(owner: PgPool) {
     provisioner.apply_stated(&yaml("chunking: {overlap: 50}")).await.unwrap();
     let mut tx = world.begin(tenants::named(&world.api, "acme").await.unwrap().unwrap()).await;
     let patch = json!({"chunking": {"size": 60}});
-    provision::edit(&mut tx, Kind::KnowledgeSource, "acme", "manual", &patch, None).await.unwrap();
+    provision::edit(&mut tx, Kind::KnowledgeSource, "acme", "manual", &patch, None, &by_hand()).await.unwrap();
     tx.commit().await.unwrap();
     let refused = provisioner.apply_stated(&yaml("chunking: {overlap: 70}")).await.unwrap_err();
     assert!(refused.to_string().contains("overlap must be smaller than size"), "{refused}");

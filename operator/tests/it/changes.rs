@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docbrain_core::keyring::Keyring;
+use docbrain_core::store::audit;
 use docbrain_core::store::secrets::{RingSource, Secrets};
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::ExposeSecret;
@@ -72,6 +73,49 @@ fn prompts_origins_and_keys_are_in_use_within_two_seconds() {
                 bot.verdict() == "Ready" && bot.status.as_ref().unwrap().config_hash.as_ref() != Some(&hash)
             })
             .await;
+        })
+    });
+}
+
+/// The tenant's audit log names who changed a custom resource.
+#[test]
+fn every_hand_is_noted() {
+    beside_others(|lab| {
+        Box::pin(async {
+            lab.tenant("noted").await;
+            let bots = lab.chatbots("noted");
+            lab.put(&resource("Chatbot", "noted", "helper", &json!({ "displayName": "Helper" }))).await;
+            lab.ready(&bots, "helper").await;
+            // Field managers are known to the second.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            let patch = |words: &[&str]| {
+                lab.kubectl(
+                    &[&["patch", "chatbot", "helper", "--namespace", "noted", "--type", "merge"], words].concat(),
+                )
+            };
+            patch(&["--patch", r#"{"spec":{"systemPrompt":"Be brief."}}"#, "--field-manager", "kustomize-controller"])
+                .unwrap();
+            // No spec, no change.
+            patch(&["--patch", r#"{"metadata":{"labels":{"team":"support"}}}"#]).unwrap();
+            lab.judged(&bots, "helper", "observed", |bot| {
+                bot.status.as_ref().is_some_and(|status| status.observed_generation == bot.metadata.generation)
+            })
+            .await;
+            lab.kubectl(&["delete", "chatbot", "helper", "--namespace", "noted"]).unwrap();
+            lab.gone(&bots, "helper").await;
+
+            let mut changes = audit::list(&mut lab.begin("noted").await, None, 50).await.unwrap();
+            changes.retain(|change| change.target == "helper");
+            let told: Vec<_> = changes.iter().map(|change| (change.action.as_str(), change.actor.as_str())).collect();
+            assert_eq!(
+                told,
+                [
+                    ("chatbot.delete", "unknown"),
+                    ("chatbot.update", "kustomize-controller"),
+                    ("chatbot.create", "a-person"),
+                ]
+            );
+            assert_eq!(changes[1].detail["patch"], json!({ "systemPrompt": "Be brief." }));
         })
     });
 }

@@ -81,9 +81,10 @@ async fn settle(
     let id = provisioned(plane, name, tenant).await?;
     let mut tx = TenantTx::begin(&plane.pool, id).await?;
     registration.admit(&mut tx).await?;
+    let actor = registration.actor();
     let at = |kind, name| Place { kind, namespace: registration.tenant, name };
-    plane.make(&mut tx, at(Kind::KnowledgeSource, FIRST_SOURCE), &first_source()).await?;
-    plane.make(&mut tx, at(Kind::Chatbot, FIRST_CHATBOT), &first_chatbot(registration.display_name)).await?;
+    plane.make(&mut tx, &actor, at(Kind::KnowledgeSource, FIRST_SOURCE), &first_source()).await?;
+    plane.make(&mut tx, &actor, at(Kind::Chatbot, FIRST_CHATBOT), &first_chatbot(registration.display_name)).await?;
     tx.commit().await?;
     tracing::info!(tenant.id = %id, tenant.name = name, "a tenant has registered");
     Ok(id)
