@@ -62,7 +62,8 @@ pub async fn reconcile(chatbot: Arc<Chatbot>, context: Arc<Context>) -> Result<A
     if let (Key::Found { value, .. }, Some(key_ref)) = (&key, key_ref) {
         secret_refs::put_if_changed(&mut tx, &context.secrets, key_ref, value).await?;
     }
-    if written.changed {
+    // A new chatbot refers to more, not to less.
+    if written.changed && written.revision > 1 {
         secret_refs::delete_unreferenced(&mut tx).await?;
     }
     tx.commit().await?;

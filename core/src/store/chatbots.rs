@@ -106,11 +106,11 @@ pub async fn put(tx: &mut TenantTx, name: &str, spec: &ChatbotSpec, origin: Orig
     .fetch_one(&mut **tx)
     .await?;
     let sources: Vec<String> = spec.knowledge_sources.iter().map(|source| source.name.clone()).collect();
-    sqlx::query!("delete from chatbot_sources where tenant_id = $1 and chatbot_id = $2", tx.tenant().0, row.id)
-        .execute(&mut **tx)
-        .await?;
     sqlx::query!(
-        "insert into chatbot_sources (tenant_id, chatbot_id, source_name) select $1, $2, unnest($3::text[])",
+        "with gone as (
+            delete from chatbot_sources where tenant_id = $1 and chatbot_id = $2 and source_name <> all ($3::text[]))
+         insert into chatbot_sources (tenant_id, chatbot_id, source_name) select $1, $2, unnest($3::text[])
+         on conflict do nothing",
         tx.tenant().0,
         row.id,
         &sources,
