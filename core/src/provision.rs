@@ -157,10 +157,9 @@ pub async fn write(tx: &mut TenantTx, resource: &Resource, actor: &Actor) -> Res
     let spec = resource.spec();
     let before = match standing(tx, kind, name, &spec, origin).await? {
         Standing::Stays(written) => return Ok(written),
-        Standing::Changes(before) => before.map(|before| before.spec),
+        Standing::Changes(before) => before,
     };
     let written = match resource {
-        // The tenant's row is named by its namespace, since that is how every other resource names its tenant.
         Resource::Tenant(tenant) => store::tenants::put(tx, name, &tenant.spec, origin).await?,
         Resource::KnowledgeSource(source) => write_source(tx, source, before.as_ref()).await?,
         Resource::Chatbot(chatbot) => store::chatbots::put(tx, name, &chatbot.spec, origin).await?,
@@ -250,8 +249,8 @@ pub fn merge(target: &mut Value, patch: &Value) {
 enum Standing {
     /// The row holds it already, or a newer one.
     Stays(Written),
-    /// It is to be written, in the place of this.
-    Changes(Option<Locked>),
+    /// It is to be written, in the place of this spec.
+    Changes(Option<Value>),
 }
 
 async fn standing(
@@ -278,7 +277,7 @@ async fn standing(
     if is_same || before.origin.is_newer_than(origin) {
         return Ok(Standing::Stays(Written { id: before.id, revision: before.revision, changed: false }));
     }
-    Ok(Standing::Changes(Some(before)))
+    Ok(Standing::Changes(Some(before.spec)))
 }
 
 /// Refuses what the schema cannot judge: a schedule that never comes, or in no time zone.
@@ -358,7 +357,7 @@ pub fn origin_of(metadata: &ObjectMeta) -> Origin {
     }
 }
 
-/// What a resource's row is called: a tenant's by its namespace.
+/// What a resource's row is called: a tenant's by its namespace, since that is how every other resource names its tenant.
 fn row_name(resource: &Resource) -> &str {
     match resource {
         Resource::Tenant(tenant) => tenant.own_namespace(),

@@ -95,7 +95,7 @@ impl Backoff for WatchPauses {
 
 /// Most of an object in memory is who owns its fields. Of our own kinds the author stays, for the audit log.
 fn prune<K: Resource<DynamicType = ()>>(object: &mut K) {
-    let author = Some(object.meta()).filter(|_| K::group(&()) == GROUP).and_then(last_writer).map(str::to_owned);
+    let author = last_writer(object.meta()).filter(|_| K::group(&()) == GROUP).map(str::to_owned);
     let author = author.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
     object.meta_mut().managed_fields = author;
     if let Some(annotations) = object.meta_mut().annotations.as_mut() {

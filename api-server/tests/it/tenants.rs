@@ -64,8 +64,9 @@ async fn changes_are_read_in_pages(owner: PgPool) {
     }
     // Newest first: what is changed while somebody reads stands before the first page.
     let read = world.pages("/audit", "changes", async || change("meanwhile").await).await;
-    let names: Vec<&str> = read.iter().map(|change| change["target"].as_str().unwrap()).collect();
-    assert_eq!(names[..4], ["4", "3", "2", "1"]);
+    let of_tokens = read.iter().filter(|change| change["action"] == "token.create");
+    let names: Vec<&str> = of_tokens.map(|change| change["target"].as_str().unwrap()).collect();
+    assert_eq!(names, ["4", "3", "2", "1"]);
     world.get("/audit?limit=0").await.problem(422, "invalid_field");
     let id = read[0]["id"].as_str().unwrap();
     world.get(&format!("/audit?after={id}")).await.problem(422, "invalid_field");
